@@ -1,6 +1,6 @@
 //! Advice for errors of registries and proxies.
 
-use crate::registry::{AwsErrorResponse, RegistryError, RegistryErrorKind};
+use crate::registry::{AwsErrorResponse, ContentError, RegistryError, RegistryErrorKind};
 use crate::report::RUN_AGAIN;
 
 /// Joins the advice for each registry. The registry is named if there is advice for several.
@@ -64,17 +64,20 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     if let Some(proxy) = error.proxy() {
         return Some(proxy_hint(proxy.variable));
     }
-    if matches!(error.fault(), RegistryErrorKind::Unreachable { .. }) {
+    if matches!(error.kind(), RegistryErrorKind::Unreachable { .. }) {
         return Some(format!(
             "check that `{host}` is the right registry and that this job can reach it; then {RUN_AGAIN}"
         ));
     }
-    if matches!(error.fault(), RegistryErrorKind::File(_)) {
+    if matches!(
+        error.kind(),
+        RegistryErrorKind::Content(ContentError::File(_))
+    ) {
         return None;
     }
     if matches!(
-        error.fault(),
-        RegistryErrorKind::Digest { .. } | RegistryErrorKind::Size { .. }
+        error.kind(),
+        RegistryErrorKind::Content(ContentError::Digest { .. } | ContentError::Size { .. })
     ) && !error.is_write()
     {
         let text = "the stored content is damaged: push or save it again, or copy from another source that has it";

@@ -77,7 +77,7 @@ async fn read_tag(context: &Context, tag: &FullTag) -> TagDigest {
     {
         Ok(None) => TagDigest::Absent,
         Ok(Some(digest)) => TagDigest::Present(digest),
-        Err(error) => TagDigest::Unknown(chain_text(error.fault())),
+        Err(error) => TagDigest::Unknown(chain_text(error.kind())),
     }
 }
 

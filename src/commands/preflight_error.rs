@@ -52,7 +52,7 @@ pub enum PreflightError {
 
 /// Returns the cause without the request: the message already names the tag.
 pub(super) fn why(error: &RegistryError) -> String {
-    chain_text(error.fault())
+    chain_text(error.kind())
 }
 
 fn unknown_text(unknown: &[(FullTag, RegistryError)]) -> String {

@@ -187,7 +187,7 @@ async fn plan(
     report_steps(context, outcome);
     for lookup in lookups {
         if let TagLookup::Denied { tag, error, .. } = lookup {
-            let why = chain_text(error.fault());
+            let why = chain_text(error.kind());
             let text = format!(
                 "tag `{tag}`: unknown: access is denied; some registries deny repositories that do not exist yet: {why}"
             );

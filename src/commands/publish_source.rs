@@ -57,7 +57,7 @@ pub(crate) async fn find_images(
 ) -> Result<FoundImages, CommandError> {
     let mut sources = Vec::new();
     let mut images = Vec::new();
-    let mut fault = None;
+    let mut first_error = None;
     let bare_repositories: Vec<&Repository> = inputs
         .iter()
         .filter_map(|input| bare_repository(input))
@@ -71,7 +71,9 @@ pub(crate) async fn find_images(
                 sources.extend(own);
                 let is_right = |image: &Digest| match pinned_digest {
                     Some(pinned_digest) => image == pinned_digest,
-                    None => fault.is_none() || named_digests(inputs).any(|named| named == image),
+                    None => {
+                        first_error.is_none() || named_digests(inputs).any(|named| named == image)
+                    }
                 };
                 let (right, others): (Vec<_>, Vec<_>) = found
                     .into_iter()
@@ -97,22 +99,22 @@ pub(crate) async fn find_images(
             Err(error @ CommandError::Selection(SelectionError::Observed { .. })) => {
                 return Err(error);
             }
-            Err(error) if wanted && inputs.len() > 1 => fault = fault.or(Some(error)),
+            Err(error) if wanted && inputs.len() > 1 => first_error = first_error.or(Some(error)),
             Err(error) => return Err(error),
         }
     }
     let names = sources.iter().map(Source::name).collect();
-    match (FoundImages::new(images, sources), fault) {
-        (Some(found), fault) => {
-            if let Some(fault) = fault {
-                let why = crate::domain::chain_text(&fault);
+    match (FoundImages::new(images, sources), first_error) {
+        (Some(found), first_error) => {
+            if let Some(error) = first_error {
+                let why = crate::domain::chain_text(&error);
                 context
                     .events
                     .warn(format!("one `source` is not used: {why}"));
             }
             Ok(found)
         }
-        (None, Some(fault)) => Err(fault),
+        (None, Some(error)) => Err(error),
         (None, None) => Err(ImageError::NoSource(names).into()),
     }
 }
@@ -244,7 +246,7 @@ async fn first_with_image(
     sources: impl Iterator<Item = &Repository>,
     is_only: bool,
 ) -> Result<Option<Manifest>, CommandError> {
-    let mut fault = None;
+    let mut first_error = None;
     for repository in sources {
         let image = ImageReference {
             repository: repository.clone(),
@@ -253,10 +255,10 @@ async fn first_with_image(
         match read_image(context, &image, is_only).await {
             Ok(Some(found)) => return Ok(Some(found)),
             Ok(None) => (),
-            Err(error) => fault = fault.or(Some(error)),
+            Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    fault.map_or(Ok(None), Err)
+    first_error.map_or(Ok(None), Err)
 }
 
 /// Reads the named image, if it exists. At the only named place, an absent image is requested again, as the retry

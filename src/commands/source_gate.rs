@@ -60,7 +60,7 @@ impl SourceGate<'_> {
                 .buffered(REQUESTS_PARALLEL)
                 .collect()
                 .await;
-            let (mut wrong, mut late, mut fault) = (Vec::new(), Vec::new(), None);
+            let (mut wrong, mut late, mut first_error) = (Vec::new(), Vec::new(), None);
             for (subject, verdict) in waiting.into_iter().zip(verdicts) {
                 match verdict {
                     Ok(GateVerdict::Signed(signer)) => {
@@ -77,7 +77,7 @@ impl SourceGate<'_> {
                     Ok(GateVerdict::NotYet(refused)) => late.push((subject, refused)),
                     Err(error) if error.is_final() => return Err(error),
                     Err(error) => {
-                        fault = fault.or(Some(error));
+                        first_error = first_error.or(Some(error));
                         late.push((subject, RefusalSummary::default()));
                     }
                 }
@@ -89,11 +89,11 @@ impl SourceGate<'_> {
                 return Ok(signers);
             }
             if attempt >= self.context.retry_policy.max_attempts {
-                return Err(fault.unwrap_or_else(|| self.refusal(late)));
+                return Err(first_error.unwrap_or_else(|| self.refusal(late)));
             }
             attempt += 1;
-            let why = fault.map_or("no signature is visible yet".to_owned(), |fault| {
-                chain_text(&fault)
+            let why = first_error.map_or("no signature is visible yet".to_owned(), |error| {
+                chain_text(&error)
             });
             self.context.pause(&self.name(), &why).await;
             waiting = late.into_iter().map(|(subject, _)| subject).collect();
@@ -113,7 +113,7 @@ impl SourceGate<'_> {
             Ok(verified)
         };
         let first = Search::First(SignatureFormat::Bundle);
-        let (mut refused, mut fault) = (RefusalSummary::default(), None);
+        let (mut refused, mut first_error) = (RefusalSummary::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);
         for source in &self.found.sources {
             let lookups = match source {
@@ -136,7 +136,7 @@ impl SourceGate<'_> {
                     }
                     refused.append(lookup.refused);
                 }
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => first_error = first_error.or(Some(error)),
             }
         }
         for repository in self.destinations {
@@ -147,7 +147,7 @@ impl SourceGate<'_> {
                 return Ok(GateVerdict::Signed(Box::new(held.content.signer().clone())));
             }
         }
-        if let Some(error) = fault {
+        if let Some(error) = first_error {
             return Err(error);
         }
         Ok(match registries {
@@ -164,15 +164,15 @@ impl SourceGate<'_> {
             parent: None,
             sources: self.found.sources.iter().map(Source::name).collect(),
         };
-        let mut fault = None;
+        let mut first_error = None;
         for source in &self.found.sources {
             match source.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(manifest),
                 Ok(None) => (),
-                Err(error) => fault = fault.or(Some(error)),
+                Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        Err(fault.map_or_else(|| missing().into(), CommandError::from))
+        Err(first_error.map_or_else(|| missing().into(), CommandError::from))
     }
 
     fn name(&self) -> String {

@@ -35,7 +35,7 @@ struct VerifyRound {
     /// Subjects that are signed, but not as required.
     wrong: Vec<RefusedSubject>,
     /// The error that left a subject without a verdict.
-    fault: Option<CommandError>,
+    last_error: Option<CommandError>,
 }
 
 /// Checks an image, and its children if they are wanted.
@@ -103,14 +103,14 @@ pub(super) async fn verify_image(
             let unsigned = round.waiting.into_iter();
             let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, &reasons));
             return Err(round
-                .fault
+                .last_error
                 .unwrap_or_else(|| gate.refusal(unsigned.collect())));
         }
         attempt += 1;
         let why = round
-            .fault
-            .map_or("no signature is visible yet".to_owned(), |fault| {
-                chain_text(&fault)
+            .last_error
+            .map_or("no signature is visible yet".to_owned(), |error| {
+                chain_text(&error)
             });
         let what = repository.at(image.digest());
         context.pause(&what.to_string(), &why).await;
@@ -159,7 +159,7 @@ impl SignatureGate<'_> {
                 }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
-                    round.fault = Some(error);
+                    round.last_error = Some(error);
                     round.waiting.push((subject, RefusalSummary::default()));
                 }
             }

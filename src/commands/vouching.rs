@@ -39,7 +39,7 @@ pub(super) async fn find_signatures(
         .buffered(REQUESTS_PARALLEL)
         .collect()
         .await;
-    let mut faults = Vec::new();
+    let mut errors = Vec::new();
     for (image, found) in lookups {
         match found {
             Ok(Lookup {
@@ -62,12 +62,12 @@ pub(super) async fn find_signatures(
                     image.refused = refused.reasons();
                 }
             }
-            Err(error) => faults.push((image.manifest.digest().clone(), error)),
+            Err(error) => errors.push((image.manifest.digest().clone(), error)),
         }
     }
     // An image that one repository confirms is vouched for, whatever error another returns.
-    faults.retain(|(digest, _)| !is_vouched_for(digest, images));
-    match faults.into_iter().next() {
+    errors.retain(|(digest, _)| !is_vouched_for(digest, images));
+    match errors.into_iter().next() {
         Some((_, error)) => Err(error),
         None => Ok(verify::wanted_text(&policy)),
     }

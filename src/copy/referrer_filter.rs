@@ -412,15 +412,15 @@ async fn read_first<'s, T>(
     is_read: impl Fn(&T) -> bool,
     read: impl AsyncFn(&'s Source) -> Result<T, CopyError>,
 ) -> Result<Option<T>, CopyError> {
-    let (mut found, mut fault) = (None, None);
+    let (mut found, mut first_error) = (None, None);
     for source in from {
         match read(source).await {
             Ok(read) if is_read(&read) => return Ok(Some(read)),
             Ok(read) => found = Some(read),
-            Err(error) => fault = fault.or(Some(error)),
+            Err(error) => first_error = first_error.or(Some(error)),
         }
     }
-    fault.map_or(Ok(found), Err)
+    first_error.map_or(Ok(found), Err)
 }
 
 /// Returns the type that a list states for an entry.

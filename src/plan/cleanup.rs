@@ -172,7 +172,7 @@ pub fn leave_for_user(kind: TagKind, current: TagDigest, why: &str) -> CleanupSt
     let (current, why) = match current {
         TagDigest::Absent => return CleanupStep::Leave(LeaveReason::Gone),
         TagDigest::Present(digest) => (Some(digest), why.to_owned()),
-        TagDigest::Unknown(fault) => (None, fault),
+        TagDigest::Unknown(why) => (None, why),
     };
     CleanupStep::Manual { kind, current, why }
 }

@@ -13,7 +13,7 @@ use super::challenge::{Bearer, Challenge, choose};
 use super::credential::Credential;
 use super::credentials::Credentials;
 use super::ecr::{Ecr, Service};
-use super::error::RegistryErrorKind;
+use super::error::{LoginError, RegistryErrorKind};
 use super::token::{self, BearerToken};
 use super::token_grants::token_lacks_push;
 use super::transport::Transport;
@@ -243,7 +243,8 @@ impl AuthCache {
         let Some((keys, ecr)) = self.credentials.aws_for(repository) else {
             return Ok(self
                 .credentials
-                .find(repository)?
+                .find(repository)
+                .map_err(LoginError::Helper)?
                 .map(|found| found.credential));
         };
         let logins = &self.aws_logins;
@@ -333,7 +334,7 @@ impl AuthCache {
                 let host = wanted.repository.host();
                 token::fetch(transport, host, bearer, &scopes, credential.as_ref()).await
             }
-            Err(fault) => Err(fault),
+            Err(kind) => Err(kind),
         };
         state.failure = fetched.as_ref().err().cloned();
         state.token = fetched.as_ref().ok().cloned();

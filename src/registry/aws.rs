@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 
 use super::credential::Login;
 use super::ecr::{Action, Ecr, Service};
-use super::error::RegistryErrorKind;
+use super::error::{LoginError, RegistryErrorKind};
 use super::response::authority;
 use super::sigv4::{Keys, SigningScope, UnsignedRequest, signed_headers};
 use super::token::sensitive;
@@ -85,10 +85,13 @@ async fn login(
     )
     .await;
     let login = response.and_then(|response| read(transport, ecr, &response));
-    login.map_err(|fault| RegistryErrorKind::Aws {
-        host,
-        permission,
-        fault: Arc::new(fault),
+    login.map_err(|kind| {
+        let error = LoginError::Aws {
+            host,
+            permission,
+            source: Arc::new(kind),
+        };
+        error.into()
     })
 }
 
@@ -124,12 +127,12 @@ pub(super) async fn send(
 ///
 /// SECURITY: an endpoint from the environment, for tests or a private network, receives the session token. It must use
 /// TLS or be on this machine.
-fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, RegistryErrorKind> {
+fn endpoint(ecr: &Ecr, keys: &AwsKeys) -> Result<Url, LoginError> {
     let (given, variable) = match ecr.service {
         Service::Private => (&keys.endpoint, "AWS_ENDPOINT_URL_ECR"),
         Service::Public => (&keys.public_endpoint, "AWS_ENDPOINT_URL_ECR_PUBLIC"),
     };
-    let refused = |reason| RegistryErrorKind::AwsEndpoint { variable, reason };
+    let refused = |reason| LoginError::AwsEndpoint { variable, reason };
     let Some(given) = given else {
         let own = format!("https://{}/", ecr.endpoint);
         return Url::parse(&own).map_err(|_| refused("is not a valid URL"));
@@ -202,20 +205,18 @@ fn request(
 /// the public one a single object.
 fn read(transport: &Transport, ecr: &Ecr, response: &Response) -> Result<Login, RegistryErrorKind> {
     let document: Value =
-        serde_json::from_slice(&response.body).map_err(|_| RegistryErrorKind::NoToken)?;
+        serde_json::from_slice(&response.body).map_err(|_| LoginError::NoToken)?;
     let data = match ecr.service {
         Service::Private => document.pointer("/authorizationData/0"),
         Service::Public => document.get("authorizationData"),
     };
     let encoded = data
         .and_then(|data| data.get("authorizationToken")?.as_str())
-        .ok_or(RegistryErrorKind::NoToken)?;
+        .ok_or(LoginError::NoToken)?;
     transport.events.mask_sent(&Secret::new(encoded));
-    let decoded = STANDARD
-        .decode(encoded)
-        .map_err(|_| RegistryErrorKind::NoToken)?;
-    let text = String::from_utf8(decoded).map_err(|_| RegistryErrorKind::NoToken)?;
-    let (username, password) = text.split_once(':').ok_or(RegistryErrorKind::NoToken)?;
+    let decoded = STANDARD.decode(encoded).map_err(|_| LoginError::NoToken)?;
+    let text = String::from_utf8(decoded).map_err(|_| LoginError::NoToken)?;
+    let (username, password) = text.split_once(':').ok_or(LoginError::NoToken)?;
     let password = Secret::new(password);
     transport.events.mask_sent(&password);
     Ok(Login {
@@ -250,8 +251,8 @@ mod tests {
             };
             let read = endpoint(&ecr, &keys);
             assert_eq!(read.is_ok(), is_allowed, "{given}");
-            if let Err(fault) = read {
-                let text = fault.to_string();
+            if let Err(kind) = read {
+                let text = kind.to_string();
                 assert!(text.contains("`AWS_ENDPOINT_URL_ECR_PUBLIC`"), "{text}");
                 assert!(!text.contains("secret"), "{text}");
             }

@@ -20,9 +20,9 @@ impl RegistryReader {
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
         let found = self.look_for_blob(repository, digest).await;
-        found.map_err(|fault| {
+        found.map_err(|kind| {
             self.sender
-                .blob_error(Operation::ReadBlob, repository, digest, fault)
+                .blob_error(Operation::ReadBlob, repository, digest, kind)
         })
     }
 
@@ -42,12 +42,15 @@ impl RegistryReader {
             .with_retries(&request.text(), || self.fetch(&request))
             .await
             .and_then(|body| match body {
-                Some(body) => check_digest(Digest::of(&body), digest).map(|()| Some(body)),
+                Some(body) => {
+                    check_digest(Digest::of(&body), digest)?;
+                    Ok(Some(body))
+                }
                 None => Ok(None),
             });
-        read.map_err(|fault| {
+        read.map_err(|kind| {
             self.sender
-                .blob_error(Operation::ReadBlob, repository, digest, fault)
+                .blob_error(Operation::ReadBlob, repository, digest, kind)
         })
     }
 

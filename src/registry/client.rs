@@ -55,10 +55,10 @@ impl Registry {
         let stored = self.sender.with_retries(&what, upload).await;
         match stored {
             Ok(()) => Ok(digest),
-            Err(fault) => {
+            Err(kind) => {
                 Err(self
                     .sender
-                    .blob_error(Operation::WriteBlob, repository, &digest, fault))
+                    .blob_error(Operation::WriteBlob, repository, &digest, kind))
             }
         }
     }

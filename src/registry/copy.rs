@@ -67,13 +67,13 @@ impl Registry {
         let copy = BlobCopy::new(self, source, to, blob);
         let copied = self.sender.with_retries(&what, || copy.run()).await;
         copied.map_err(|failed| match failed {
-            CopyFailure::Source(fault) => {
+            CopyFailure::Source(kind) => {
                 self.sender
-                    .blob_error(Operation::ReadBlob, from, digest, fault)
+                    .blob_error(Operation::ReadBlob, from, digest, kind)
             }
-            CopyFailure::Destination(fault) | CopyFailure::Restartable(fault) => self
+            CopyFailure::Destination(kind) | CopyFailure::Restartable(kind) => self
                 .sender
-                .blob_error(Operation::WriteBlob, to, digest, fault),
+                .blob_error(Operation::WriteBlob, to, digest, kind),
         })
     }
 
@@ -90,13 +90,13 @@ impl Registry {
         let copy = BlobCopy::new(self, BlobSource::File(file), to, blob);
         let uploaded = self.sender.with_retries(&what, || copy.run()).await;
         uploaded.map(drop).map_err(|failed| match failed {
-            CopyFailure::Source(fault) => {
+            CopyFailure::Source(kind) => {
                 let object = file.display().to_string();
-                self.sender.error(Operation::ReadBlob, to, object, fault)
+                self.sender.error(Operation::ReadBlob, to, object, kind)
             }
-            CopyFailure::Destination(fault) | CopyFailure::Restartable(fault) => self
+            CopyFailure::Destination(kind) | CopyFailure::Restartable(kind) => self
                 .sender
-                .blob_error(Operation::WriteBlob, to, digest, fault),
+                .blob_error(Operation::WriteBlob, to, digest, kind),
         })
     }
 }
@@ -127,8 +127,8 @@ impl<'a> BlobCopy<'a> {
                 UploadStart::Stored(_) => return Ok(Copied::Mounted),
                 UploadStart::Session(session) => upload = Some(session),
                 // A 404 may apply only to this blob, if the source lacks it.
-                UploadStart::Refused(fault) => {
-                    if fault.refusal().is_none_or(|refusal| refusal.status != 404) {
+                UploadStart::Refused(kind) => {
+                    if kind.refusal().is_none_or(|refusal| refusal.status != 404) {
                         let features = self.uploader.sender.features();
                         features.remember_no_mount(self.to, from);
                     }
@@ -168,11 +168,11 @@ impl<'a> BlobCopy<'a> {
         // cancelled.
         let content = match self.open_source().await {
             Ok(content) => content,
-            Err(fault) => {
+            Err(kind) => {
                 if let Some(upload) = &upload {
                     uploader.cancel(upload).await;
                 }
-                return Err(CopyFailure::Source(fault));
+                return Err(CopyFailure::Source(kind));
             }
         };
         match (content, upload) {

@@ -19,19 +19,19 @@ pub(super) enum CopyFailure {
 }
 
 impl CopyFailure {
-    fn fault(&self) -> &RegistryErrorKind {
+    fn kind(&self) -> &RegistryErrorKind {
         match self {
-            Self::Source(fault) | Self::Destination(fault) | Self::Restartable(fault) => fault,
+            Self::Source(kind) | Self::Destination(kind) | Self::Restartable(kind) => kind,
         }
     }
 }
 
 impl Transient for CopyFailure {
     fn is_transient(&self) -> bool {
-        self.fault().is_transient()
+        self.kind().is_transient()
     }
 
     fn retry_after(&self) -> Option<Duration> {
-        self.fault().retry_after()
+        self.kind().retry_after()
     }
 }

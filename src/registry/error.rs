@@ -21,7 +21,7 @@ pub struct RegistryError {
     pub(super) credentials: Option<&'static str>,
     pub(super) helper: Option<String>,
     #[source]
-    pub(super) fault: RegistryErrorKind,
+    pub(super) kind: RegistryErrorKind,
 }
 
 /// The operation that failed with a [`RegistryError`].
@@ -69,14 +69,79 @@ pub enum RegistryErrorKind {
         /// The error response.
         refusal: ErrorResponse,
     },
+    /// No token or login could be obtained for the request.
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    /// The content is not what its digest, its descriptor or its type says.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// A tag that was to be deleted has other content by now, or is gone. Nothing was deleted.
+    #[error("the tag no longer points to `{digest}`")]
+    Moved {
+        /// The content that it had.
+        digest: Digest,
+    },
+    /// No response arrived.
+    #[error("`{host}` {}{}: {}", .error.state(), .error.way(), .error.cause)]
+    Unreachable {
+        /// The requested host.
+        host: String,
+        /// The reason, and the proxy if there was one.
+        error: TransportError,
+    },
+    /// The response is incomplete or too long.
+    #[error("`{host}` sent an invalid response")]
+    Body {
+        /// The host that answered.
+        host: String,
+        /// The problem with the body.
+        source: BodyError,
+    },
+    /// The registry reported success before all content was sent.
+    #[error("`{host}` confirmed the content before all of it was sent")]
+    Early {
+        /// The host that answered.
+        host: String,
+    },
+    /// The registry accepted less or more of a chunk than was sent.
+    #[error("`{host}` confirmed the content up to byte {taken}, but it was sent up to byte {sent}")]
+    Partial {
+        /// The host that answered.
+        host: String,
+        /// The last byte that the registry accepted.
+        taken: u64,
+        /// The last byte that was sent.
+        sent: u64,
+    },
+    /// The list of referrers or tags cannot be read to its end.
+    #[error("its list cannot be used: {0}")]
+    Listing(String),
+    /// The list of referrers has more entries than are read.
+    #[error("its list has more than {0}")]
+    LongList(String),
+    /// The content is not a list of referrers.
+    #[error("its response is not a usable list: {0}")]
+    NoList(String),
+    /// An address in a response must not be followed.
+    #[error("it redirects to `{address}`, which {reason}")]
+    Address {
+        /// The address, without its query.
+        address: String,
+        /// The problem with the address.
+        reason: &'static str,
+    },
+}
+
+/// The reason why there is no token or login for a request.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoginError {
     /// No token could be fetched, so the request was not repeated.
     #[error("could not get a token from `{host}`")]
     Token {
         /// The token server.
         host: String,
         /// The cause.
-        #[source]
-        fault: Arc<Self>,
+        source: Arc<RegistryErrorKind>,
     },
     /// AWS issued no login for its registry.
     #[error("could not get a login from AWS (`{permission}` at `{host}`)")]
@@ -86,8 +151,7 @@ pub enum RegistryErrorKind {
         /// The AWS action, which is also the name of the permission.
         permission: &'static str,
         /// The cause.
-        #[source]
-        fault: Arc<Self>,
+        source: Arc<RegistryErrorKind>,
     },
     /// A variable of the environment names an AWS endpoint that must not be used.
     #[error("variable `{variable}` {reason}")]
@@ -105,34 +169,17 @@ pub enum RegistryErrorKind {
         /// The problem with the address.
         reason: &'static str,
     },
-    /// A tag that was to be deleted has other content by now, or is gone. Nothing was deleted.
-    #[error("the tag no longer points to `{digest}`")]
-    Moved {
-        /// The content that it had.
-        digest: Digest,
-    },
     /// The token server answered 200 without a token.
     #[error("its response contains no token")]
     NoToken,
     /// The credentials are in a helper program that is not installed here.
     #[error(transparent)]
     Helper(#[from] HelperNeeded),
-    /// No response arrived.
-    #[error("`{host}` {}{}: {}", .error.state(), .error.way(), .error.cause)]
-    Unreachable {
-        /// The requested host.
-        host: String,
-        /// The reason, and the proxy if there was one.
-        error: TransportError,
-    },
-    /// The response is incomplete or too long.
-    #[error("`{host}` sent an invalid response")]
-    Body {
-        /// The host that answered.
-        host: String,
-        /// The problem with the body.
-        source: BodyError,
-    },
+}
+
+/// The problem with content, or with the file that it is read from.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ContentError {
     /// The content does not match the digest.
     #[error("the digest of the content is `{computed}`, not `{claimed}` ({claimant})")]
     Digest {
@@ -154,42 +201,9 @@ pub enum RegistryErrorKind {
     /// The file with the content cannot be read.
     #[error("the file cannot be read")]
     File(#[source] Arc<std::io::Error>),
-    /// The registry reported success before all content was sent.
-    #[error("`{host}` confirmed the content before all of it was sent")]
-    Early {
-        /// The host that answered.
-        host: String,
-    },
-    /// The registry accepted less or more of a chunk than was sent.
-    #[error("`{host}` confirmed the content up to byte {taken}, but it was sent up to byte {sent}")]
-    Partial {
-        /// The host that answered.
-        host: String,
-        /// The last byte that the registry accepted.
-        taken: u64,
-        /// The last byte that was sent.
-        sent: u64,
-    },
     /// The manifest cannot be read.
     #[error("its response is not a usable manifest")]
     Manifest(#[source] Arc<ManifestError>),
-    /// The list of referrers or tags cannot be read to its end.
-    #[error("its list cannot be used: {0}")]
-    Listing(String),
-    /// The list of referrers has more entries than are read.
-    #[error("its list has more than {0}")]
-    LongList(String),
-    /// The content is not a list of referrers.
-    #[error("its response is not a usable list: {0}")]
-    NoList(String),
-    /// An address in a response must not be followed.
-    #[error("it redirects to `{address}`, which {reason}")]
-    Address {
-        /// The address, without its query.
-        address: String,
-        /// The problem with the address.
-        reason: &'static str,
-    },
 }
 
 impl RegistryErrorKind {
@@ -224,9 +238,9 @@ impl RegistryErrorKind {
 
     /// Returns the problem with a server's certificate, and the host of that server.
     pub(super) fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
-        match self.kind() {
+        match self.class() {
             ErrorClass::Unreachable(host, error) => Some((error.certificate.as_deref()?, host)),
-            ErrorClass::Login(fault) => fault.certificate(),
+            ErrorClass::Login(kind) => kind.certificate(),
             ErrorClass::Refused(_)
             | ErrorClass::Body(_)
             | ErrorClass::Manifest
@@ -238,11 +252,11 @@ impl RegistryErrorKind {
     /// True if the service is down, which `on-signing-failure: warn` covers: no response, 408, 429 or 5xx. Denials and
     /// malformed responses do not count.
     fn is_outage(&self) -> bool {
-        match self.kind() {
+        match self.class() {
             ErrorClass::Refused(refusal) => refusal.is_outage(),
             ErrorClass::Unreachable(_, error) => error.is_outage(),
             ErrorClass::Body(BodyError::Broken(error)) => error.is_outage(),
-            ErrorClass::Login(fault) => fault.is_outage(),
+            ErrorClass::Login(kind) => kind.is_outage(),
             ErrorClass::Body(BodyError::TooLong { .. })
             | ErrorClass::Manifest
             | ErrorClass::Size
@@ -251,9 +265,9 @@ impl RegistryErrorKind {
     }
 
     pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
-        match self.kind() {
+        match self.class() {
             ErrorClass::Refused(refusal) => Some(refusal),
-            ErrorClass::Login(fault) => fault.refusal(),
+            ErrorClass::Login(kind) => kind.refusal(),
             ErrorClass::Unreachable(..)
             | ErrorClass::Body(_)
             | ErrorClass::Manifest
@@ -263,21 +277,24 @@ impl RegistryErrorKind {
     }
 
     /// Classifies the error. All variants are listed, so that a new one must choose.
-    fn kind(&self) -> ErrorClass<'_> {
+    fn class(&self) -> ErrorClass<'_> {
         match self {
             Self::Refused { refusal, .. } => ErrorClass::Refused(refusal),
             Self::Unreachable { host, error } => ErrorClass::Unreachable(host, error),
             Self::Body { source, .. } => ErrorClass::Body(source),
-            Self::Token { fault, .. } | Self::Aws { fault, .. } => ErrorClass::Login(fault),
-            Self::Manifest(_) => ErrorClass::Manifest,
-            Self::Size { .. } => ErrorClass::Size,
-            Self::AwsEndpoint { .. }
-            | Self::Realm { .. }
+            Self::Login(LoginError::Token { source, .. } | LoginError::Aws { source, .. }) => {
+                ErrorClass::Login(source)
+            }
+            Self::Content(ContentError::Manifest(_)) => ErrorClass::Manifest,
+            Self::Content(ContentError::Size { .. }) => ErrorClass::Size,
+            Self::Login(
+                LoginError::AwsEndpoint { .. }
+                | LoginError::Realm { .. }
+                | LoginError::NoToken
+                | LoginError::Helper(_),
+            )
+            | Self::Content(ContentError::Digest { .. } | ContentError::File(_))
             | Self::Moved { .. }
-            | Self::NoToken
-            | Self::Helper(_)
-            | Self::Digest { .. }
-            | Self::File(_)
             | Self::Early { .. }
             | Self::Partial { .. }
             | Self::Listing(_)
@@ -291,7 +308,7 @@ impl RegistryErrorKind {
 impl Transient for RegistryErrorKind {
     // A failed token request has already been retried.
     fn is_transient(&self) -> bool {
-        match self.kind() {
+        match self.class() {
             ErrorClass::Refused(refusal) => refusal.is_transient(),
             ErrorClass::Unreachable(_, error) => !error.is_lasting(),
             ErrorClass::Body(error) => matches!(error, BodyError::Broken(_)),
@@ -333,8 +350,8 @@ impl RegistryError {
 
     /// Returns the cause of the failure.
     #[must_use]
-    pub fn fault(&self) -> &RegistryErrorKind {
-        &self.fault
+    pub fn kind(&self) -> &RegistryErrorKind {
+        &self.kind
     }
 
     /// Returns the repository of the operation.
@@ -352,7 +369,7 @@ impl RegistryError {
     /// Returns the error response of the registry or its token server, if there is one.
     #[must_use]
     pub fn refusal(&self) -> Option<&ErrorResponse> {
-        self.fault.refusal()
+        self.kind.refusal()
     }
 
     /// Returns the HTTP status of the error response.
@@ -370,7 +387,7 @@ impl RegistryError {
     /// True if the registry or its token server is down: no response, 408, 429 or 5xx.
     #[must_use]
     pub fn is_outage(&self) -> bool {
-        self.fault.is_outage()
+        self.kind.is_outage()
     }
 
     /// True if the server throttled the request.
@@ -394,7 +411,7 @@ impl RegistryError {
     /// content, or no response, does not count.
     #[must_use]
     pub fn is_about_content(&self) -> bool {
-        match self.fault.kind() {
+        match self.kind.class() {
             ErrorClass::Manifest => true,
             ErrorClass::Body(error) => matches!(error, BodyError::TooLong { .. }),
             ErrorClass::Size => self.operation == Operation::ReadBlob,
@@ -410,7 +427,7 @@ impl RegistryError {
     #[must_use]
     pub fn is_no_list(&self) -> bool {
         let is_list_fault = matches!(
-            self.fault,
+            self.kind,
             RegistryErrorKind::Listing(_) | RegistryErrorKind::NoList(_)
         );
         self.operation == Operation::Read && is_list_fault
@@ -419,24 +436,24 @@ impl RegistryError {
     /// True if a list has more entries than are read. Anyone with push access can cause this.
     #[must_use]
     pub fn is_long_list(&self) -> bool {
-        matches!(self.fault, RegistryErrorKind::LongList(_))
+        matches!(self.kind, RegistryErrorKind::LongList(_))
     }
 
     /// Returns the problem with the certificate of the registry, or of a server it redirects to, and that server's
     /// host.
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
-        self.fault.certificate()
+        self.kind.certificate()
     }
 
     /// Returns the proxy of the request, if no response arrived.
     #[must_use]
     pub fn proxy(&self) -> Option<&UsedProxy> {
-        let mut kind = self.fault.kind();
-        if let ErrorClass::Login(cause) = kind {
-            kind = cause.kind();
+        let mut class = self.kind.class();
+        if let ErrorClass::Login(cause) = class {
+            class = cause.class();
         }
-        if let ErrorClass::Unreachable(_, error) = kind {
+        if let ErrorClass::Unreachable(_, error) = class {
             error.proxy.as_ref()
         } else {
             None
@@ -447,25 +464,27 @@ impl RegistryError {
     #[must_use]
     pub fn is_about_token(&self) -> bool {
         matches!(
-            self.fault,
-            RegistryErrorKind::Token { .. }
-                | RegistryErrorKind::Aws { .. }
-                | RegistryErrorKind::AwsEndpoint { .. }
-                | RegistryErrorKind::Realm { .. }
-                | RegistryErrorKind::Helper(_)
+            self.kind,
+            RegistryErrorKind::Login(
+                LoginError::Token { .. }
+                    | LoginError::Aws { .. }
+                    | LoginError::AwsEndpoint { .. }
+                    | LoginError::Realm { .. }
+                    | LoginError::Helper(_)
+            )
         )
     }
 
     /// Returns the reason why AWS refused to issue a login.
     #[must_use]
     pub fn aws_refusal(&self) -> Option<AwsErrorResponse> {
-        let RegistryErrorKind::Aws {
-            permission, fault, ..
-        } = &self.fault
+        let RegistryErrorKind::Login(LoginError::Aws {
+            permission, source, ..
+        }) = &self.kind
         else {
             return None;
         };
-        let refusal = fault.refusal()?;
+        let refusal = source.refusal()?;
         let is_denied = refusal.status == 403 || refusal.has_code("AccessDeniedException");
         match refusal.status {
             // AWS's JSON services answer every refusal with 400. The code distinguishes them.
@@ -493,7 +512,7 @@ impl RegistryError {
     /// denied, this is the helper for all hosts, which may have them.
     #[must_use]
     pub fn unused_helper(&self) -> Option<&str> {
-        if let RegistryErrorKind::Helper(needed) = &self.fault {
+        if let RegistryErrorKind::Login(LoginError::Helper(needed)) = &self.kind {
             return Some(&needed.helper);
         }
         self.helper.as_deref().filter(|_| self.is_denied())

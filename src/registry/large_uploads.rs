@@ -176,7 +176,7 @@ impl LargeUpload {
     }
 
     /// Returns the error of the content, if there is one.
-    pub(super) fn fault(&self) -> Option<RegistryErrorKind> {
+    pub(super) fn error(&self) -> Option<RegistryErrorKind> {
         let end = self.end.lock().ok()?;
         end.as_ref()?.as_ref().err().cloned()
     }
@@ -206,7 +206,7 @@ impl VerifyingStream {
                 self.upload.bytes.fetch_add(length, Ordering::Relaxed);
             }
             Ok(None) => (),
-            Err(fault) => self.upload.finish(Err(fault.clone())),
+            Err(kind) => self.upload.finish(Err(kind.clone())),
         }
         next
     }

@@ -57,7 +57,7 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<Stored, RegistryError> {
         let stored = self.store(repository, reference, media_type, bytes).await;
-        stored.map_err(|fault| self.write_error(repository, reference, fault))
+        stored.map_err(|kind| self.write_error(repository, reference, kind))
     }
 
     /// Stores `bytes` under a tag that others write too, if the tag still has the content `held`. Every attempt reads the
@@ -75,18 +75,18 @@ impl Registry {
     ) -> Result<Replaced, RegistryError> {
         let (repository, reference) = (&tag.repository, tag.reference());
         let replaced = self.replace(tag, held, read, media_type, bytes).await;
-        replaced.map_err(|fault| self.write_error(repository, &reference, fault))
+        replaced.map_err(|kind| self.write_error(repository, &reference, kind))
     }
 
     fn write_error(
         &self,
         repository: &Repository,
         reference: &Reference,
-        fault: RegistryErrorKind,
+        kind: RegistryErrorKind,
     ) -> RegistryError {
         let object = object(repository, reference);
         self.sender
-            .error(Operation::Write, repository, object, fault)
+            .error(Operation::Write, repository, object, kind)
     }
 
     async fn store(
@@ -123,7 +123,7 @@ impl Registry {
                     None => self.content_digest(repository, &reference).await,
                 };
                 match found {
-                    Err(fault) => return Ok(Attempt::Ended(Err(fault))),
+                    Err(kind) => return Ok(Attempt::Ended(Err(kind))),
                     // An earlier attempt was successful, but its response was lost.
                     Ok(found) if found.as_ref() == Some(&digest) => {
                         return Ok(Attempt::Ended(Ok(Replaced::Written)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::Method;
 
 use super::classify::{Presence, presence};
-use super::error::{Operation, RegistryError, RegistryErrorKind};
+use super::error::{ContentError, Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_stated, stated_digest};
 use super::reader::RegistryReader;
 use super::sender::RegistryRequest;
@@ -27,12 +27,12 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Manifest>, RegistryError> {
         let read = self.read_manifest(repository, reference).await;
-        read.map_err(|fault| {
+        read.map_err(|kind| {
             self.sender.error(
                 Operation::Read,
                 repository,
                 object(repository, reference),
-                fault,
+                kind,
             )
         })
     }
@@ -42,12 +42,12 @@ impl RegistryReader {
     pub async fn tag_content(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
         let (repository, reference) = (&tag.repository, tag.reference());
         let read = self.read_content(repository, &reference).await;
-        read.map_err(|fault| {
+        read.map_err(|kind| {
             self.sender.error(
                 Operation::Read,
                 repository,
                 object(repository, &reference),
-                fault,
+                kind,
             )
         })
     }
@@ -60,12 +60,12 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Digest>, RegistryError> {
         let found = self.look_up(repository, reference).await;
-        found.map_err(|fault| {
+        found.map_err(|kind| {
             self.sender.error(
                 Operation::Read,
                 repository,
                 object(repository, reference),
-                fault,
+                kind,
             )
         })
     }
@@ -93,8 +93,8 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<TagContent>, RegistryErrorKind> {
         let response = match self.read(repository, reference).await {
-            Err(fault) if is_too_long(&fault) => {
-                let long = self.long_content(repository, reference, fault).await?;
+            Err(kind) if is_too_long(&kind) => {
+                let long = self.long_content(repository, reference, kind).await?;
                 return Ok(Some(TagContent::Unusable(long)));
             }
             response => response?,
@@ -104,7 +104,7 @@ impl RegistryReader {
         };
         let stated = stated_digest(&response).filter(|_| !is_misnamed(&response));
         let content = match (parsed(response), stated) {
-            (Err(RegistryErrorKind::Manifest(error)), Some(stated)) => {
+            (Err(RegistryErrorKind::Content(ContentError::Manifest(error))), Some(stated)) => {
                 TagContent::Unusable(Unusable::new(stated, &*error))
             }
             (manifest, _) => TagContent::Manifest(manifest?),
@@ -118,7 +118,7 @@ impl RegistryReader {
         &self,
         repository: &Repository,
         reference: &Reference,
-        fault: RegistryErrorKind,
+        kind: RegistryErrorKind,
     ) -> Result<Unusable, RegistryErrorKind> {
         let accept = accept();
         let head = RegistryRequest {
@@ -131,9 +131,9 @@ impl RegistryReader {
         let is_long =
             response.status == 200 && length.is_some_and(|length| length > MANIFEST_MAX_BYTES);
         match stated_digest(&response).filter(|_| is_long) {
-            Some(digest) => Ok(Unusable::new(digest, &fault)),
+            Some(digest) => Ok(Unusable::new(digest, &kind)),
             // Another client is moving the tag, or the registry does not state a digest.
-            None => Err(fault),
+            None => Err(kind),
         }
     }
 
@@ -226,7 +226,7 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
 pub(super) fn parsed(response: Response) -> Result<Manifest, RegistryErrorKind> {
     let media_type = MediaType::from(response.header("content-type").unwrap_or_default());
     Manifest::parse(response.body, media_type)
-        .map_err(|error| RegistryErrorKind::Manifest(Arc::new(error)))
+        .map_err(|error| ContentError::Manifest(Arc::new(error)).into())
 }
 
 /// True if the bytes are a manifest that lists content, but the `Content-Type` is not that of a manifest.
@@ -242,9 +242,9 @@ fn is_misnamed(response: &Response) -> bool {
     !MediaType::MANIFESTS.contains(&served) && MediaType::MANIFESTS.into_iter().any(is)
 }
 
-pub(super) fn is_too_long(fault: &RegistryErrorKind) -> bool {
+pub(super) fn is_too_long(kind: &RegistryErrorKind) -> bool {
     matches!(
-        fault,
+        kind,
         RegistryErrorKind::Body {
             source: BodyError::TooLong { .. },
             ..
@@ -256,9 +256,9 @@ pub(super) fn check_asked(
     computed: &Digest,
     reference: &Reference,
     claimant: &'static str,
-) -> Result<(), RegistryErrorKind> {
+) -> Result<(), ContentError> {
     match reference {
-        Reference::Digest(asked) if asked != computed => Err(RegistryErrorKind::Digest {
+        Reference::Digest(asked) if asked != computed => Err(ContentError::Digest {
             computed: computed.clone(),
             claimed: asked.to_string(),
             claimant,

@@ -55,7 +55,9 @@ pub use copy::Copied;
 pub use credential::{CredentialsError, Login};
 pub use credentials::Credentials;
 pub use deletion::{DeletionError, MayDelete, TagDeletion, Undeleted, delete_tags, manual_steps};
-pub use error::{AwsErrorResponse, Operation, RegistryError, RegistryErrorKind};
+pub use error::{
+    AwsErrorResponse, ContentError, LoginError, Operation, RegistryError, RegistryErrorKind,
+};
 pub use error_response::ErrorResponse;
 pub use large_uploads::Progress;
 pub use manifest_writes::{Replaced, Stored, TagRead};

@@ -108,10 +108,9 @@ impl RegistryReader {
     ) -> Result<Option<Tagged<T>>, RegistryError> {
         let reference = Reference::Tag(tag.clone());
         let read = self.read_tagged(repository, &reference).await;
-        read.map_err(|fault| {
+        read.map_err(|kind| {
             let object = object(repository, &reference);
-            self.sender
-                .error(Operation::Read, repository, object, fault)
+            self.sender.error(Operation::Read, repository, object, kind)
         })
     }
 
@@ -123,8 +122,8 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Tagged<T>>, RegistryErrorKind> {
         match self.read(repository, reference).await {
-            Err(fault) if is_too_long(&fault) => {
-                let long = self.long_content(repository, reference, fault).await?;
+            Err(kind) if is_too_long(&kind) => {
+                let long = self.long_content(repository, reference, kind).await?;
                 Ok(Some(Tagged::Unusable(long)))
             }
             response => response?.map(tagged).transpose(),
@@ -150,7 +149,7 @@ fn tagged<T: Entry>(response: Response) -> Result<Tagged<T>, RegistryErrorKind> 
     if media_type.is_image() {
         // Content that reads as an image needs no stated digest: no server sends an image by mistake.
         return match (parsed(response), stated) {
-            (Err(fault), None) => Err(fault),
+            (Err(kind), None) => Err(kind),
             (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, not an index")),
         };
     }
@@ -178,10 +177,10 @@ impl Pages<'_> {
             return Ok(None);
         };
         let page = self.read(target).await;
-        page.map(Some).map_err(|fault| {
+        page.map(Some).map_err(|kind| {
             let object = self.repository.at(self.subject).to_string();
             let sender = &self.registry.sender;
-            sender.error(Operation::List, self.repository, object, fault)
+            sender.error(Operation::List, self.repository, object, kind)
         })
     }
 

@@ -214,7 +214,7 @@ impl RequestSender {
             // An untrusted certificate is also TLS, and its error is the better one to report.
             let is_tls = match &secure {
                 Ok(_) => true,
-                Err(fault) => fault.certificate().is_some(),
+                Err(kind) => kind.certificate().is_some(),
             };
             if is_tls {
                 transport.features.remember_scheme(host, Scheme::Https);
@@ -267,7 +267,7 @@ impl RequestSender {
         operation: Operation,
         repository: &Repository,
         object: String,
-        fault: RegistryErrorKind,
+        kind: RegistryErrorKind,
     ) -> RegistryError {
         let auth = &self.0.auth;
         RegistryError {
@@ -276,7 +276,7 @@ impl RequestSender {
             repository: repository.clone(),
             credentials: auth.source_for(repository),
             helper: auth.unused_helper(repository),
-            fault,
+            kind,
         }
     }
 
@@ -286,10 +286,10 @@ impl RequestSender {
         operation: Operation,
         repository: &Repository,
         digest: &Digest,
-        fault: RegistryErrorKind,
+        kind: RegistryErrorKind,
     ) -> RegistryError {
         let object = repository.at(digest).to_string();
-        self.error(operation, repository, object, fault)
+        self.error(operation, repository, object, kind)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::error::RegistryErrorKind;
+use super::error::{ContentError, RegistryErrorKind};
 use super::streaming_response::StreamingResponse;
 
 /// The number of bytes read from a file at once.
@@ -65,5 +65,5 @@ impl Stream {
 }
 
 fn unreadable(error: io::Error) -> RegistryErrorKind {
-    RegistryErrorKind::File(Arc::new(error))
+    ContentError::File(Arc::new(error)).into()
 }

@@ -153,8 +153,8 @@ impl StreamedUpload<'_> {
         response: Result<Response, RegistryErrorKind>,
     ) -> Result<Response, CopyFailure> {
         // If the body broke off, the source is at fault, whatever the destination answered.
-        if let Some(fault) = self.upload_state.fault() {
-            return Err(CopyFailure::Source(fault));
+        if let Some(kind) = self.upload_state.error() {
+            return Err(CopyFailure::Source(kind));
         }
         let response = response.map_err(CopyFailure::Destination)?;
         if response.status == 401 && upload.is_on_registry {

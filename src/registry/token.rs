@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::challenge::Bearer;
 use super::credential::{Credential, Login};
-use super::error::RegistryErrorKind;
+use super::error::{LoginError, RegistryErrorKind};
 use super::response::{authority, shown};
 use super::transport::Transport;
 use crate::domain::{Host, Secret};
@@ -67,9 +67,9 @@ pub(super) async fn fetch(
         read(transport, &response, asked_at)
     };
     let token = with_retries(transport.retry_policy, &transport.events, &what, attempt).await;
-    token.map_err(|fault| RegistryErrorKind::Token {
-        host,
-        fault: Arc::new(fault),
+    token.map_err(|kind| {
+        let source = Arc::new(kind);
+        LoginError::Token { host, source }.into()
     })
 }
 
@@ -82,7 +82,7 @@ fn realm(
     registry: &Host,
     bearer: &Bearer,
 ) -> Result<Url, RegistryErrorKind> {
-    let refused = |realm: String, reason| RegistryErrorKind::Realm { realm, reason };
+    let refused = |realm: String, reason| LoginError::Realm { realm, reason };
     let url = Url::parse(&bearer.realm).map_err(|_| {
         let text = super::error_response::printable(&bearer.realm, 200);
         let bare = text.split('?').next().unwrap_or_default().to_owned();
@@ -167,7 +167,7 @@ pub(super) fn read(
     asked_at: Instant,
 ) -> Result<BearerToken, RegistryErrorKind> {
     let given: TokenResponse =
-        serde_json::from_slice(&response.body).map_err(|_| RegistryErrorKind::NoToken)?;
+        serde_json::from_slice(&response.body).map_err(|_| LoginError::NoToken)?;
     let text = |field: Option<String>| field.filter(|text| !text.is_empty()).map(Secret::new);
     if let Some(secret) = text(given.refresh_token) {
         transport.events.mask_sent(&secret);
@@ -175,7 +175,7 @@ pub(super) fn read(
     let secret = text(given.token)
         .or_else(|| text(given.access_token))
         .filter(|secret| sensitive(secret.expose()).is_some())
-        .ok_or(RegistryErrorKind::NoToken)?;
+        .ok_or(LoginError::NoToken)?;
     transport.events.mask_sent(&secret);
     let lifetime = lifetime(given.expires_in.as_ref());
     Ok(BearerToken {

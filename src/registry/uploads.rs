@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 
 use super::auth::Access;
 use super::downloads::{location, refused_address};
-use super::error::RegistryErrorKind;
+use super::error::{LoginError, RegistryErrorKind};
 use super::integrity::check_stated;
 use super::large_uploads::LargeUploads;
 use super::open_uploads::OpenUploads;
@@ -77,7 +77,7 @@ impl Uploader {
             UploadStart::Session(upload) => Ok(upload),
             // The POST named no blob, so none can have been created.
             UploadStart::Stored(response) => Err(RegistryErrorKind::refused(&response)),
-            UploadStart::Refused(fault) => Err(fault),
+            UploadStart::Refused(kind) => Err(kind),
         }
     }
 
@@ -93,10 +93,13 @@ impl Uploader {
         let access = Access::Mount(from.clone());
         match self.post(repository, access, &query, &[]).await {
             Ok(UploadStart::Stored(response)) => {
-                check_stated(digest, &response).map(|()| UploadStart::Stored(response))
+                check_stated(digest, &response)?;
+                Ok(UploadStart::Stored(response))
             }
             // The token server denies read access to `from`.
-            Err(fault @ RegistryErrorKind::Token { .. }) => Ok(UploadStart::Refused(fault)),
+            Err(kind @ RegistryErrorKind::Login(LoginError::Token { .. })) => {
+                Ok(UploadStart::Refused(kind))
+            }
             start => start,
         }
     }
@@ -185,12 +188,15 @@ impl Uploader {
             features.remember_no_whole(repository.host());
         }
         match start? {
-            UploadStart::Stored(response) => check_stated(digest, &response).map(|()| None),
+            UploadStart::Stored(response) => {
+                check_stated(digest, &response)?;
+                Ok(None)
+            }
             UploadStart::Session(upload) => Ok(Some(upload)),
-            UploadStart::Refused(fault) if refuses_single_post(&fault) => {
+            UploadStart::Refused(kind) if refuses_single_post(&kind) => {
                 self.begin(repository).await.map(Some)
             }
-            UploadStart::Refused(fault) => Err(fault),
+            UploadStart::Refused(kind) => Err(kind),
         }
     }
 
@@ -314,13 +320,13 @@ impl Upload {
 /// Checks the response to the PUT of a blob.
 pub(super) fn check_stored(response: &Response, digest: &Digest) -> Result<(), RegistryErrorKind> {
     match response.status.as_u16() {
-        200 | 201 | 204 => check_stated(digest, response),
+        200 | 201 | 204 => Ok(check_stated(digest, response)?),
         _ => Err(RegistryErrorKind::refused(response)),
     }
 }
 
 /// True if a POST may have been refused because it contains the blob. A plain POST may then succeed.
-fn refuses_single_post(fault: &RegistryErrorKind) -> bool {
-    let status = fault.refusal().map(|refusal| refusal.status);
+fn refuses_single_post(kind: &RegistryErrorKind) -> bool {
+    let status = kind.refusal().map(|refusal| refusal.status);
     matches!(status, Some(400 | 404 | 405 | 411 | 413 | 415 | 416 | 501))
 }

@@ -28,7 +28,7 @@ use crate::sigstore::{
 /// The maximum length of a signature.
 pub(crate) const SIGNATURE_MAX_BYTES: u64 = 1 << 20;
 /// The number of unreadable candidates after which no more are tried.
-const FAULTS_MAX: usize = 32;
+const ERRORS_MAX: usize = 32;
 /// The maximum number of listed but absent candidates that are kept by digest. More of them than that are not late but
 /// lost.
 const LOST_MAX: usize = 100;
@@ -135,8 +135,8 @@ pub(super) struct Candidates<'a> {
     count: usize,
     /// The number of candidates that may still be opened, if that is limited.
     left: Option<usize>,
-    fault: Option<SignatureError>,
-    faults: usize,
+    first_error: Option<SignatureError>,
+    errors: usize,
     pub(super) lookup: Lookup,
 }
 
@@ -233,8 +233,8 @@ impl<'a> Candidates<'a> {
             known: BTreeSet::new(),
             count: 0,
             left: None,
-            fault: None,
-            faults: 0,
+            first_error: None,
+            errors: 0,
             lookup: Lookup::default(),
         }
     }
@@ -293,10 +293,10 @@ impl<'a> Candidates<'a> {
     /// Notes that a candidate could not be read, which may be the one that counts. A failed request outweighs useless
     /// content: no conclusion is possible without its response.
     pub(super) fn fail(&mut self, error: SignatureError) {
-        self.faults += 1;
-        let known = self.fault.as_ref();
+        self.errors += 1;
+        let known = self.first_error.as_ref();
         if known.is_none_or(|known| known.shows_no_signature() && !error.shows_no_signature()) {
-            self.fault = Some(error);
+            self.first_error = Some(error);
         }
     }
 
@@ -307,17 +307,17 @@ impl<'a> Candidates<'a> {
             count: self.count,
         };
         self.fail(error.into());
-        self.faults = FAULTS_MAX;
+        self.errors = ERRORS_MAX;
     }
 
     /// Reports whether a further search is useless.
     pub(super) fn is_over(&self) -> bool {
-        self.lookup.has_verified() || self.faults >= FAULTS_MAX
+        self.lookup.has_verified() || self.errors >= ERRORS_MAX
     }
 
     /// Returns the result. If nothing in it counts, every candidate must have been read.
     pub(super) fn end(self) -> Result<Lookup, SignatureError> {
-        match self.fault {
+        match self.first_error {
             Some(error) if !self.lookup.has_verified() => Err(error),
             Some(_) | None => Ok(self.lookup),
         }

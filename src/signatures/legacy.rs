@@ -92,17 +92,17 @@ pub(super) async fn verify_all(
         .buffered(REQUESTS_PARALLEL)
         .collect()
         .await;
-    let (mut in_order, mut fault) = (BTreeMap::new(), None);
+    let (mut in_order, mut first_error) = (BTreeMap::new(), None);
     for group in results {
         match group {
             Ok(results) => in_order.extend(results),
-            Err(error) => fault = fault.or(Some(error)),
+            Err(error) => first_error = first_error.or(Some(error)),
         }
     }
     for one in in_order.into_values() {
         lookup.note(one);
     }
-    match fault {
+    match first_error {
         Some(error) if !lookup.has_verified() => Err(error),
         Some(_) | None => Ok(lookup),
     }

@@ -47,10 +47,10 @@ impl SigstoreError {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Token(fault)
-            | Self::Certificate(fault)
-            | Self::Log(fault)
-            | Self::Timestamp(fault) => fault.is_outage(),
+            Self::Token(kind)
+            | Self::Certificate(kind)
+            | Self::Log(kind)
+            | Self::Timestamp(kind) => kind.is_outage(),
             Self::TokenUnreadable(_)
             | Self::TokenExpired { .. }
             | Self::Key(_)
@@ -63,10 +63,10 @@ impl SigstoreError {
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Token(fault)
-            | Self::Certificate(fault)
-            | Self::Log(fault)
-            | Self::Timestamp(fault) => fault.status(),
+            Self::Token(kind)
+            | Self::Certificate(kind)
+            | Self::Log(kind)
+            | Self::Timestamp(kind) => kind.status(),
             Self::TokenUnreadable(_)
             | Self::TokenExpired { .. }
             | Self::Key(_)
@@ -89,14 +89,12 @@ impl SigstoreError {
     }
 
     fn transport(&self) -> Option<(&str, &TransportError)> {
-        let (Self::Token(fault)
-        | Self::Certificate(fault)
-        | Self::Log(fault)
-        | Self::Timestamp(fault)) = self
+        let (Self::Token(kind) | Self::Certificate(kind) | Self::Log(kind) | Self::Timestamp(kind)) =
+            self
         else {
             return None;
         };
-        if let SigstoreErrorKind::Transport { url, source } = fault {
+        if let SigstoreErrorKind::Transport { url, source } = kind {
             Some((url, source))
         } else {
             None

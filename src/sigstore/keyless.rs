@@ -238,7 +238,7 @@ impl Keyless {
                 entry: *entry,
                 timestamp,
             }),
-            LogOutcome::Unusable(fault) => Err(fault),
+            LogOutcome::Unusable(kind) => Err(kind),
         })
     }
 

@@ -189,7 +189,7 @@ impl Log<'_> {
             .join(&format!("api/v1/log/entries/{id}"));
         let not_yet = || SigstoreErrorKind::NotYet { url: shown(&url) };
         let body = match self.client.send_ok(&url, self.client.get(&url)).await {
-            Err(fault) if fault.status() == Some(404) => return Err(not_yet()),
+            Err(kind) if kind.status() == Some(404) => return Err(not_yet()),
             other => other?,
         };
         let (_, entry) = single_entry(&url, &body, kind)?;

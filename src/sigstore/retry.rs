@@ -35,12 +35,12 @@ impl Transient for SigstoreErrorKind {
 impl Transient for SigstoreError {
     // Only the request for a certificate includes another one, for a token, which has had its own retries.
     fn is_transient(&self) -> bool {
-        matches!(self, Self::Certificate(fault) if fault.is_transient())
+        matches!(self, Self::Certificate(kind) if kind.is_transient())
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Certificate(fault) => fault.retry_after(),
+            Self::Certificate(kind) => kind.retry_after(),
             Self::Token(_)
             | Self::TokenUnreadable(_)
             | Self::TokenExpired { .. }

@@ -84,7 +84,7 @@ impl Tuf {
 
     async fn online(&self, names: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
         let endpoint =
-            Endpoint::parse(&self.url).map_err(|fault| Error::Malformed(fault.to_string()))?;
+            Endpoint::parse(&self.url).map_err(|error| Error::Malformed(error.to_string()))?;
         let repository = HttpRepository {
             endpoint,
             client: self.client.clone(),
@@ -137,8 +137,8 @@ impl HttpRepository {
                 }
             })
             .await
-            .map_err(|fault: SigstoreErrorKind| {
-                Error::transport_with_source(fault.to_string(), fault)
+            .map_err(|error: SigstoreErrorKind| {
+                Error::transport_with_source(error.to_string(), error)
             })?;
         match fetched {
             Some(body) if u64::try_from(body.len()).is_ok_and(|length| length > max_length) => Err(

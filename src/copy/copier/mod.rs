@@ -300,7 +300,7 @@ impl<'a> Copier<'a> {
         if known.is_some() {
             return Ok(known);
         }
-        let mut fault = None;
+        let mut first_error = None;
         let destination = is_there.then(|| Source::from(self.to.clone()));
         for source in self.sources_in_order(from).chain(&destination) {
             match source.manifest(self.context, digest).await {
@@ -308,11 +308,11 @@ impl<'a> Copier<'a> {
                 Ok(None) => (),
                 Err(error) => {
                     self.demote_source(source, &error);
-                    fault = fault.or(Some(error));
+                    first_error = first_error.or(Some(error));
                 }
             }
         }
-        fault.map_or(Ok(None), Err)
+        first_error.map_or(Ok(None), Err)
     }
 
     async fn copy_parts<'b>(
@@ -361,7 +361,7 @@ impl<'a> Copier<'a> {
         }
         // The semaphore is never closed, so this always succeeds.
         let _permit = self.copies.acquire().await.ok();
-        let mut fault = None;
+        let mut first_error = None;
         for source in self.sources_in_order(position.from) {
             match source.copy_blob(self.context, self.to, blob).await {
                 Ok(true) => {
@@ -376,11 +376,11 @@ impl<'a> Copier<'a> {
                 }
                 Err(error) => {
                     self.demote_source(source, &error);
-                    fault = fault.or(Some(error));
+                    first_error = first_error.or(Some(error));
                 }
             }
         }
-        match fault {
+        match first_error {
             Some(error) => Err(error),
             None if blob.is_foreign() => Ok(()),
             None => Err(not_at_source(&blob.digest, position)),

@@ -21,8 +21,8 @@ const NEEDS: &str = "the right to delete (the role AcrDelete)";
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
     let mut undeleted = Undeleted::new();
     for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
-        if let Err(fault) = delete_one(registry, deletion, tag, &unchanged).await {
-            undeleted.push((tag.clone(), refused(fault, NEEDS)));
+        if let Err(kind) = delete_one(registry, deletion, tag, &unchanged).await {
+            undeleted.push((tag.clone(), refused(kind, NEEDS)));
         }
     }
     undeleted

@@ -14,7 +14,7 @@ use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
 use crate::domain::Secret;
 use crate::registry::client::Registry;
 use crate::registry::credential::Credential;
-use crate::registry::error::RegistryErrorKind;
+use crate::registry::error::{LoginError, RegistryErrorKind};
 use crate::registry::token::sensitive;
 
 const HOST: &str = "hub.docker.com";
@@ -36,8 +36,8 @@ pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Un
             "/v2/repositories/{}/tags/{tag}/",
             deletion.repository.path()
         );
-        if let Err(fault) = delete_one(registry, path, &unchanged, &authorization).await {
-            undeleted.push((tag.clone(), refused(fault, NEEDS)));
+        if let Err(kind) = delete_one(registry, path, &unchanged, &authorization).await {
+            undeleted.push((tag.clone(), refused(kind, NEEDS)));
         }
     }
     undeleted
@@ -60,7 +60,7 @@ async fn log_in(
     if response.status != 200 {
         return Err(refused(RegistryErrorKind::refused(&response), NEEDS));
     }
-    let no_token = || DeletionError::Refused(RegistryErrorKind::NoToken);
+    let no_token = || DeletionError::Refused(LoginError::NoToken.into());
     let given: HubTokenResponse = serde_json::from_slice(&response.body).map_err(|_| no_token())?;
     let token = Secret::new(given.access_token);
     registry.sender.transport().events.mask_sent(&token);

@@ -51,8 +51,8 @@ pub(super) async fn delete(registry: &Registry, ecr: &Ecr, deletion: TagDeletion
     for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
         let content = content(ecr, deletion, tag).to_string();
         let check = async || unchanged.check().await;
-        if let Err(fault) = delete_one(registry, ecr, keys, &content, check).await {
-            undeleted.push((tag.clone(), refused(fault, needs)));
+        if let Err(kind) = delete_one(registry, ecr, keys, &content, check).await {
+            undeleted.push((tag.clone(), refused(kind, needs)));
         }
     }
     undeleted

@@ -196,7 +196,7 @@ impl<'a> Package<'a> {
                 .manifest_digest(deletion.repository, &reference);
             let current = current
                 .await
-                .map_err(|error| DeletionError::Unlisted(error.fault))?;
+                .map_err(|error| DeletionError::Unlisted(error.kind))?;
             if current.as_ref() == Some(deletion.digest) {
                 return Ok(true);
             }

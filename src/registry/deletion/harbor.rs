@@ -46,8 +46,8 @@ pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Un
                     200 | 202 | 204 | 404 => Ok(()),
                     _ => Err::<(), RegistryErrorKind>(RegistryErrorKind::refused(&response)),
                 });
-        if let Err(fault) = deleted {
-            undeleted.push((tag.clone(), refused(fault, NEEDS)));
+        if let Err(kind) = deleted {
+            undeleted.push((tag.clone(), refused(kind, NEEDS)));
         }
     }
     undeleted

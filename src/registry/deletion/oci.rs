@@ -59,7 +59,7 @@ pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Un
                 }
                 break;
             }
-            Err(fault) => undeleted.push((tag.clone(), refused(fault, NEEDS))),
+            Err(kind) => undeleted.push((tag.clone(), refused(kind, NEEDS))),
         }
     }
     undeleted
@@ -86,7 +86,7 @@ async fn by_digest(registry: &Registry, deletion: TagDeletion<'_>) -> Result<(),
         Ok(DeleteResult::Unsupported) => Err(DeletionError::Unsupported {
             host: deletion.repository.host().to_string(),
         }),
-        Err(fault) => Err(refused(fault, NEEDS)),
+        Err(kind) => Err(refused(kind, NEEDS)),
     }
 }
 
@@ -176,7 +176,7 @@ async fn holds(
     let current: Option<Digest> = registry
         .manifest_digest(deletion.repository, &reference)
         .await
-        .map_err(|error| error.fault)?;
+        .map_err(|error| error.kind)?;
     Ok(current.as_ref() == Some(deletion.digest))
 }
 

@@ -16,7 +16,7 @@ const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
     let siblings = match siblings(registry, deletion).await {
         Ok(siblings) => siblings,
-        Err(error) => return all(deletion, &DeletionError::Unseen(error.fault)),
+        Err(error) => return all(deletion, &DeletionError::Unseen(error.kind)),
     };
     let undeleted = oci::delete(registry, deletion).await;
     for (tag, manifest) in siblings {
@@ -61,5 +61,5 @@ async fn put_back(
     };
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
     let put = registry.replace_tag(&tag, None, TagRead::Earlier, media_type, bytes);
-    put.await.map(drop).map_err(|error| error.fault.to_string())
+    put.await.map(drop).map_err(|error| error.kind.to_string())
 }

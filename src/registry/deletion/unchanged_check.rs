@@ -50,7 +50,7 @@ impl<'a> UnchangedCheck<'a> {
             .registry
             .manifest_digest(self.deletion.repository, &reference)
             .await
-            .map_err(|error| error.fault)?;
+            .map_err(|error| error.kind)?;
         if current.as_ref() == Some(self.deletion.digest) {
             return Ok(());
         }

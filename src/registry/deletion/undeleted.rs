@@ -44,7 +44,7 @@ pub enum DeletionError {
         needs: &'static str,
         /// The error response.
         #[source]
-        fault: RegistryErrorKind,
+        kind: RegistryErrorKind,
     },
     /// The service refused the deletion, or its response was not understood.
     #[error(transparent)]
@@ -74,16 +74,16 @@ pub enum DeletionError {
 pub type Undeleted = Vec<(Tag, DeletionError)>;
 
 /// Classifies a refusal: as a missing permission, or as another refusal.
-pub(super) fn refused(fault: RegistryErrorKind, needs: &'static str) -> DeletionError {
-    let refusal = fault.refusal();
+pub(super) fn refused(kind: RegistryErrorKind, needs: &'static str) -> DeletionError {
+    let refusal = kind.refusal();
     let is_denial = refusal.is_some_and(|refusal| {
         let is_aws = refusal.has_code("AccessDeniedException");
         (matches!(refusal.status, 401 | 403) || is_aws) && !refusal.is_throttling()
     });
     if is_denial {
-        DeletionError::Denied { needs, fault }
+        DeletionError::Denied { needs, kind }
     } else {
-        DeletionError::Refused(fault)
+        DeletionError::Refused(kind)
     }
 }
 

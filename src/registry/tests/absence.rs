@@ -137,7 +137,7 @@ async fn referrers(
         .registry
         .referrers(&repository(&server, "o/r"), &Digest::of(b""))
         .await;
-    listed.map_err(|error| error.fault().to_string())
+    listed.map_err(|error| error.kind().to_string())
 }
 
 #[tokio::test]
@@ -230,8 +230,8 @@ async fn next_page_on_another_host_is_not_even_asked_for() {
         .registry
         .referrers::<Digest>(&repository(&server, "o/r"), &Digest::of(b""))
         .await;
-    let fault = listed.unwrap_err().fault().to_string();
-    assert!(fault.contains("on another host"), "{fault}");
+    let kind = listed.unwrap_err().kind().to_string();
+    assert!(kind.contains("on another host"), "{kind}");
     assert!(elsewhere.seen().is_empty());
 }
 

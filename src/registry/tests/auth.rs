@@ -1,6 +1,6 @@
 //! Tests challenges, and which host receives which credentials.
 
-use super::super::RegistryErrorKind;
+use super::super::{LoginError, RegistryErrorKind};
 use super::tokens::{guarded, token_reply};
 use super::*;
 use crate::domain::Digest;
@@ -99,14 +99,17 @@ async fn realm_without_tls_elsewhere_never_sees_credentials() {
             .manifest(&repository(&server, "o/r"), &tag("v1"))
             .await;
         let error = read.unwrap_err();
-        let fault = error.fault().to_string();
+        let kind = error.kind().to_string();
         assert!(
-            matches!(error.fault(), RegistryErrorKind::Realm { .. }),
-            "{realm}: {fault}"
+            matches!(
+                error.kind(),
+                RegistryErrorKind::Login(LoginError::Realm { .. })
+            ),
+            "{realm}: {kind}"
         );
         assert!(
-            fault.contains(wanted) && !fault.contains("secret"),
-            "{realm}: {fault}"
+            kind.contains(wanted) && !kind.contains("secret"),
+            "{realm}: {kind}"
         );
         assert_eq!(server.seen().len(), 1);
     }
@@ -136,8 +139,8 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
     let read = registry.manifest(&repository, &tag("v1")).await;
     // Checked before the error: a client that sends the request may report the same error.
     assert_eq!(door.count("/"), 0);
-    let fault = read.unwrap_err().fault().to_string();
-    assert!(fault.contains("is on this machine"), "{fault}");
+    let kind = read.unwrap_err().kind().to_string();
+    assert!(kind.contains("is on this machine"), "{kind}");
     assert_eq!(elsewhere.seen().len(), 1);
 }
 
@@ -169,7 +172,7 @@ async fn helper_that_is_not_here_is_an_error_only_once_it_matters() {
     assert!(error.is_about_token());
     assert!(
         error
-            .fault()
+            .kind()
             .to_string()
             .contains("`docker-credential-ecr-login`")
     );

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::super::{Operation, RegistryError, RegistryErrorKind};
+use super::super::{ContentError, Operation, RegistryError, RegistryErrorKind};
 use super::copies::{contents, copy, descriptor, plain};
 use super::*;
 use crate::domain::{Descriptor, Digest};
@@ -35,7 +35,10 @@ async fn blob_with_another_digest_never_arrives() {
         ] {
             let (error, destination) = copy_of(reply, &content).await;
             assert!(
-                matches!(error.fault(), RegistryErrorKind::Digest { .. }),
+                matches!(
+                    error.kind(),
+                    RegistryErrorKind::Content(ContentError::Digest { .. })
+                ),
                 "{error:?}"
             );
             // The server does not record a request whose body is incomplete.
@@ -58,15 +61,18 @@ async fn blob_of_another_length_never_arrives() {
             // If the length is stated in advance, no request goes to the destination.
             let (error, destination) = copy_of(Reply::new(200).body(body.clone()), &content).await;
             assert!(
-                matches!(error.fault(), RegistryErrorKind::Size { .. }),
+                matches!(
+                    error.kind(),
+                    RegistryErrorKind::Content(ContentError::Size { .. })
+                ),
                 "{error:?}"
             );
             assert!(destination.seen().is_empty());
             let (error, destination) =
                 copy_of(Reply::new(200).body(body).chunked(), &content).await;
             let is_about_length = matches!(
-                error.fault(),
-                RegistryErrorKind::Size { .. }
+                error.kind(),
+                RegistryErrorKind::Content(ContentError::Size { .. })
                     | RegistryErrorKind::Body {
                         source: BodyError::TooLong { .. },
                         ..
@@ -231,7 +237,7 @@ async fn registry_that_says_yes_before_it_has_everything_is_not_believed() {
     let error = copied.unwrap_err();
     assert_eq!(error.operation(), Operation::WriteBlob);
     assert!(
-        matches!(error.fault(), RegistryErrorKind::Early { .. }),
+        matches!(error.kind(), RegistryErrorKind::Early { .. }),
         "{error:?}"
     );
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::{Operation, RegistryError, RegistryErrorKind};
+use super::super::{ContentError, Operation, RegistryError, RegistryErrorKind};
 use super::copies::{contents, descriptor, plain};
 use super::*;
 
@@ -66,8 +66,10 @@ async fn file_that_is_not_the_blob_never_arrives_whole() {
             assert_eq!(error.operation(), Operation::ReadBlob);
             assert!(
                 matches!(
-                    error.fault(),
-                    RegistryErrorKind::Digest { .. } | RegistryErrorKind::Size { .. }
+                    error.kind(),
+                    RegistryErrorKind::Content(
+                        ContentError::Digest { .. } | ContentError::Size { .. }
+                    )
                 ),
                 "{error:?}"
             );
@@ -95,7 +97,10 @@ async fn file_that_is_not_there_is_said_so() {
     let path = PathBuf::from("/there/is/nothing");
     let error = upload(&bench, &path, &to, b"x").await.unwrap_err();
     assert!(
-        matches!(error.fault(), RegistryErrorKind::File(_)),
+        matches!(
+            error.kind(),
+            RegistryErrorKind::Content(ContentError::File(_))
+        ),
         "{error:?}"
     );
     assert!(server.seen().is_empty());

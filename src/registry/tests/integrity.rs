@@ -1,6 +1,6 @@
 //! Tests digests, limits and redirects of blobs.
 
-use super::super::RegistryErrorKind;
+use super::super::{ContentError, RegistryErrorKind};
 use super::*;
 use crate::domain::Digest;
 use crate::http::BodyError;
@@ -38,7 +38,10 @@ async fn manifest_has_the_digest_that_was_asked_for_and_the_one_that_is_stated()
                 "{stated:?}"
             ),
             Err(error) => {
-                let is_lie = matches!(error.fault(), RegistryErrorKind::Digest { .. });
+                let is_lie = matches!(
+                    error.kind(),
+                    RegistryErrorKind::Content(ContentError::Digest { .. })
+                );
                 assert!(!is_taken && is_lie, "{reference} {stated:?}: {error}");
             }
         }
@@ -88,8 +91,8 @@ async fn head_that_states_another_digest_than_asked_is_a_lie() {
         .manifest_digest(&repository(&server, "o/r"), &reference)
         .await;
     assert!(matches!(
-        found.unwrap_err().fault(),
-        RegistryErrorKind::Digest { .. }
+        found.unwrap_err().kind(),
+        RegistryErrorKind::Content(ContentError::Digest { .. })
     ));
 }
 
@@ -114,7 +117,7 @@ async fn refused_head_is_asked_again_for_the_reason() {
         "`{}` answered 403 Forbidden (DENIED: no read)",
         server.address()
     );
-    assert_eq!(error.fault().to_string(), cause);
+    assert_eq!(error.kind().to_string(), cause);
     assert!(error.is_denied() && !error.is_write() && error.credentials().is_none());
 }
 
@@ -155,7 +158,7 @@ async fn endless_bodies_are_left_at_their_bound() {
     for error in faults {
         assert!(
             matches!(
-                error.fault(),
+                error.kind(),
                 RegistryErrorKind::Body {
                     source: BodyError::TooLong { .. },
                     ..
@@ -192,15 +195,15 @@ async fn blob_with_other_bytes_is_refused_and_a_right_one_taken() {
         .blob(&repository, &Digest::of(b"other"), 4)
         .await;
     assert!(matches!(
-        lie.unwrap_err().fault(),
-        RegistryErrorKind::Digest { .. }
+        lie.unwrap_err().kind(),
+        RegistryErrorKind::Content(ContentError::Digest { .. })
     ));
     let long = bench
         .registry
         .blob(&repository, &Digest::of(b"blob"), 3)
         .await;
     assert!(matches!(
-        long.unwrap_err().fault(),
+        long.unwrap_err().kind(),
         RegistryErrorKind::Body { .. }
     ));
 }
@@ -261,11 +264,11 @@ async fn redirects_that_lead_out_of_tls_or_round_and_round_or_to_nothing_are_ref
             .registry
             .blob(&repository(&server, "o/r"), &Digest::of(b""), 4)
             .await;
-        let fault = read.unwrap_err().fault().to_string();
-        assert!(fault.contains(wanted), "{location}: {fault}");
+        let kind = read.unwrap_err().kind().to_string();
+        assert!(kind.contains(wanted), "{location}: {kind}");
         assert!(
-            !fault.contains("hidden") && !fault.contains("secret"),
-            "{fault}"
+            !kind.contains("hidden") && !kind.contains("secret"),
+            "{kind}"
         );
         assert!(server.seen().len() <= 6);
     }

@@ -37,7 +37,7 @@ async fn tries_end_and_the_last_answer_is_told() {
         .await
         .unwrap_err();
     assert_eq!((error.status(), server.seen().len()), (Some(503), 3));
-    assert!(error.fault().to_string().contains("busy"));
+    assert!(error.kind().to_string().contains("busy"));
 }
 
 #[tokio::test]
@@ -104,8 +104,8 @@ async fn nobody_listening_is_told_with_its_cause() {
         .manifest(&repository, &tag("v1"))
         .await
         .unwrap_err();
-    assert!(error.fault().is_transient());
-    assert!(error.fault().to_string().contains("refused"), "{error:?}");
+    assert!(error.kind().is_transient());
+    assert!(error.kind().to_string().contains("refused"), "{error:?}");
     assert_eq!(bench.retries().len(), 1);
 }
 

@@ -227,7 +227,7 @@ async fn refused_token_is_an_error_of_its_own_and_the_registry_is_not_asked_as_n
         assert_eq!(error.status(), Some(status));
         assert!(error.is_about_token());
         assert_eq!(error.is_denied(), matches!(status, 401 | 403));
-        let text = error.fault().to_string();
+        let text = error.kind().to_string();
         assert_eq!(
             text,
             format!("could not get a token from `{}`", server.address())

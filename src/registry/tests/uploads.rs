@@ -1,6 +1,6 @@
 //! Tests how blobs and manifests are stored.
 
-use super::super::{RegistryErrorKind, Stored};
+use super::super::{ContentError, RegistryErrorKind, Stored};
 use super::*;
 use crate::domain::Digest;
 
@@ -20,8 +20,8 @@ async fn upload(location: &str) -> (Option<String>, Vec<String>) {
         .registry
         .put_blob(&repository(&server, "o/r"), b"blob")
         .await;
-    let fault = stored.err().map(|error| error.fault().to_string());
-    (fault, server.lines())
+    let kind = stored.err().map(|error| error.kind().to_string());
+    (kind, server.lines())
 }
 
 #[tokio::test]
@@ -37,8 +37,8 @@ async fn place_of_an_upload_is_taken_in_every_form_and_keeps_its_query() {
         ("?x=1", "/v2/o/r/blobs/uploads/?x=1&digest="),
         ("/upload#fragment", "/upload?digest="),
     ] {
-        let (fault, lines) = upload(location).await;
-        assert_eq!(fault, None, "{location}");
+        let (kind, lines) = upload(location).await;
+        assert_eq!(kind, None, "{location}");
         let wanted = [
             format!("POST /v2/o/r/blobs/uploads/?digest={}", Digest::of(b"blob")),
             format!("PUT {target}{digest}"),
@@ -58,9 +58,9 @@ async fn place_of_an_upload_that_is_no_place_is_refused() {
         ("gopher://[HOST]/1", "is no"),
         ("//[", "is not a valid URL"),
     ] {
-        let (fault, lines) = upload(location).await;
-        let fault = fault.unwrap();
-        assert!(fault.contains(wanted), "{location}: {fault}");
+        let (kind, lines) = upload(location).await;
+        let kind = kind.unwrap();
+        assert!(kind.contains(wanted), "{location}: {kind}");
         assert_eq!(lines.len(), 1, "{location}");
     }
 }
@@ -102,7 +102,7 @@ async fn upload_all(whole: Reply, blobs: &[&[u8]]) -> (Vec<Result<Digest, String
             .registry
             .put_blob(&repository(&server, "o/r"), blob)
             .await;
-        stored.push(one.map_err(|error| error.fault().to_string()));
+        stored.push(one.map_err(|error| error.kind().to_string()));
     }
     (stored, server)
 }
@@ -141,8 +141,8 @@ async fn registry_that_takes_no_blob_with_the_first_request_is_tried_once() {
 async fn refusal_that_is_not_about_the_form_is_not_asked_again() {
     for status in [401, 403] {
         let (stored, server) = upload_all(Reply::new(status), &[b"blob"]).await;
-        let fault = stored[0].clone().unwrap_err();
-        assert!(fault.contains(&status.to_string()), "{fault}");
+        let kind = stored[0].clone().unwrap_err();
+        assert!(kind.contains(&status.to_string()), "{kind}");
         assert_eq!(methods(&server), ["POST 4"]);
     }
 }
@@ -178,7 +178,11 @@ async fn blob_that_is_stored_as_another_is_an_error() {
         .await;
     let error = stored.unwrap_err();
     assert!(
-        error.is_write() && matches!(error.fault(), RegistryErrorKind::Digest { .. }),
+        error.is_write()
+            && matches!(
+                error.kind(),
+                RegistryErrorKind::Content(ContentError::Digest { .. })
+            ),
         "{error:?}"
     );
 }
@@ -197,7 +201,7 @@ async fn store(reference: Reference, put: Reply, other: Reply) -> (Result<Stored
         .registry
         .put_manifest(&repository, &reference, &MediaType::OciIndex, MANIFEST)
         .await;
-    (stored.map_err(|error| error.fault().to_string()), server)
+    (stored.map_err(|error| error.kind().to_string()), server)
 }
 
 #[tokio::test]
@@ -229,9 +233,9 @@ async fn digest_that_the_registry_learned_is_ours_or_an_error_with_both() {
     let other = Digest::of(b"other");
     let put = Reply::new(201).header("docker-content-digest", other.to_string());
     let (stored, _) = store(tag("v1"), put, Reply::new(404)).await;
-    let fault = stored.unwrap_err();
-    assert!(fault.contains(&other.to_string()), "{fault}");
-    assert!(fault.contains(&Digest::of(MANIFEST).to_string()), "{fault}");
+    let kind = stored.unwrap_err();
+    assert!(kind.contains(&other.to_string()), "{kind}");
+    assert!(kind.contains(&Digest::of(MANIFEST).to_string()), "{kind}");
     let (stored, server) = store(Reference::Digest(other), Reply::new(201), Reply::new(404)).await;
     assert!(
         stored.is_err() && server.seen().is_empty(),

@@ -66,14 +66,14 @@ async fn refusals_are_said_at_once_and_name_their_step() {
             })
             .await;
             let error = run.sign().await;
-            let ((TOKEN, SigstoreError::Token(fault))
-            | (CERTIFICATE, SigstoreError::Certificate(fault))
-            | (ENTRIES_V1, SigstoreError::Log(fault))
-            | (TIMESTAMP, SigstoreError::Timestamp(fault))) = (failing, &error)
+            let ((TOKEN, SigstoreError::Token(kind))
+            | (CERTIFICATE, SigstoreError::Certificate(kind))
+            | (ENTRIES_V1, SigstoreError::Log(kind))
+            | (TIMESTAMP, SigstoreError::Timestamp(kind))) = (failing, &error)
             else {
                 panic!("{failing} {status}: {error}");
             };
-            assert!(matches!(fault, SigstoreErrorKind::Status { message, .. } if message == "no"));
+            assert!(matches!(kind, SigstoreErrorKind::Status { message, .. } if message == "no"));
             assert_eq!(error.status(), Some(status));
             assert!(!error.is_outage());
             assert_eq!((run.count(method, failing), run.retries()), (1, 0));
@@ -331,19 +331,19 @@ async fn answers_that_make_no_sense_are_errors_and_not_read_to_the_end() {
         })
         .await;
         let error = run.sign().await;
-        let (SigstoreError::Token(fault)
-        | SigstoreError::Certificate(fault)
-        | SigstoreError::Log(fault)
-        | SigstoreError::Timestamp(fault)) = &error
+        let (SigstoreError::Token(kind)
+        | SigstoreError::Certificate(kind)
+        | SigstoreError::Log(kind)
+        | SigstoreError::Timestamp(kind)) = &error
         else {
             panic!("{failing}: {error}");
         };
         let expected = if long {
-            matches!(fault, SigstoreErrorKind::TooLong { .. })
+            matches!(kind, SigstoreErrorKind::TooLong { .. })
         } else {
-            matches!(fault, SigstoreErrorKind::Unreadable { .. })
+            matches!(kind, SigstoreErrorKind::Unreadable { .. })
         };
-        assert!(expected, "{failing}: {fault}");
+        assert!(expected, "{failing}: {kind}");
         assert_eq!(run.retries(), 0);
     }
 }

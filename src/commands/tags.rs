@@ -1,5 +1,6 @@
 //! Writes tags, and waits until the registries show them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
@@ -8,11 +9,11 @@ use futures_util::{StreamExt as _, stream};
 use super::versions::Versions;
 use super::{CommandError, TagError};
 use crate::context::{Context, REQUESTS_PARALLEL, RecordWriter};
-use crate::domain::{Digest, FullTag, Manifest};
+use crate::domain::{Digest, FullTag, Manifest, Repository, Tag};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
-use crate::registry::{RegistryError, Replaced, TagRead};
+use crate::registry::{Guard, RegistryError, Replaced, TAGS_MAX, TagRead, may_put_tags, put_tags};
 
 /// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
 /// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
@@ -139,12 +140,19 @@ async fn write_fixed(
     }
     let began = Instant::now();
     fail_on_conflicts(foreign_contents(context, fixed).await?, target, outcome)?;
-    let changed = write_all(context, record_writer, target, fixed, outcome).await?;
-    // A tag that changed before a retry was written by another run.
-    fail_on_conflicts(foreign_contents(context, &changed).await?, target, outcome)?;
-    // Another run may have read the tags before this write. After as long a wait, its own write is visible.
-    tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
-    wait_until_visible(context, fixed, target, outcome).await
+    let written = write_all(context, record_writer, target, fixed, outcome).await?;
+    // A tag that changed before it was written was written by another run.
+    fail_on_conflicts(
+        foreign_contents(context, &written.changed).await?,
+        target,
+        outcome,
+    )?;
+    // Another run may have read the tags before this write. After as long a wait, its own write is visible. A registry
+    // that honours conditions refuses its write.
+    if !written.is_guarded {
+        tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
+    }
+    wait_until_visible(context, fixed, &written.together, target, outcome).await
 }
 
 /// Writes moving tags. One that another run moved before a retry of this one is decided again.
@@ -156,19 +164,20 @@ async fn write_moving(
     versions: &Versions<'_>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
-    let mut written = Vec::new();
+    let (mut written, mut together) = (Vec::new(), BTreeSet::new());
     for _ in 0..context.retry_policy.max_attempts {
         if moving.is_empty() {
             break;
         }
         let wanted = target.digest();
         moving = recheck_moving(context, record_writer, wanted, moving, versions, outcome).await?;
-        let changed = write_all(context, record_writer, target, &moving, outcome).await?;
-        moving.retain(|step| !changed.iter().any(|other| other.tag == step.tag));
+        let result = write_all(context, record_writer, target, &moving, outcome).await?;
+        moving.retain(|step| !result.changed.iter().any(|other| other.tag == step.tag));
         written.append(&mut moving);
-        moving = changed;
+        together.extend(result.together);
+        moving = result.changed;
     }
-    wait_until_visible(context, &written, target, outcome).await?;
+    wait_until_visible(context, &written, &together, target, outcome).await?;
     match moving.pop() {
         Some(step) => Err(TagError::Contended { tag: step.tag }.into()),
         None => Ok(()),
@@ -212,30 +221,49 @@ async fn recheck_moving(
     Ok(steps)
 }
 
+/// The tags after [`write_all`].
+#[derive(Default)]
+struct WrittenSteps {
+    /// The tags that another run changed before they were written. They were not written.
+    changed: Vec<TagStep>,
+    /// The tags that the registry reports as written by a request for several tags.
+    together: BTreeSet<FullTag>,
+    /// True if every write had a condition that its registry honours.
+    is_guarded: bool,
+}
+
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 ///
 /// The record lists the writes as intended before they are sent, because a killed run may have written them. Earlier
-/// steps are listed as planned: nothing was sent for them. Returns the steps of the tags that another run changed before a retry of this one.
+/// steps are listed as planned: nothing was sent for them.
 async fn write_all(
     context: &Context,
     record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
     steps: &[TagStep],
     outcome: &mut Outcome,
-) -> Result<Vec<TagStep>, CommandError> {
-    let mut changed = Vec::new();
+) -> Result<WrittenSteps, CommandError> {
+    let mut result = WrittenSteps::default();
     if steps.is_empty() {
-        return Ok(changed);
+        return Ok(result);
     }
     for step in steps {
         outcome.mark(&step.tag, TagState::Intended);
     }
     record_writer.save(outcome)?;
-    let writes = steps.iter().map(|step| async move {
+    let (accepted, read) = write_together(context, target, steps).await;
+    for tag in &accepted {
+        outcome.mark(tag, TagState::Written);
+    }
+    if !accepted.is_empty() {
+        record_writer.save(outcome)?;
+    }
+    let others = steps.iter().filter(|step| !accepted.contains(&step.tag));
+    let writes = others.map(|step| async move {
         let held = step.before.as_ref();
-        let written = write_tag(context, &step.tag, held, TagRead::JustNow, target).await;
+        let written = write_tag(context, &step.tag, held, read, target).await;
         let is_unwritten = match &written {
-            Ok(Replaced::Written) => false,
+            Ok(Replaced::Written(_)) => false,
             Ok(Replaced::HeldOther) => true,
             Err(error) => is_unwritten(context, step, error).await,
         };
@@ -243,21 +271,61 @@ async fn write_all(
     });
     let mut writes = stream::iter(writes).buffer_unordered(REQUESTS_PARALLEL);
     let mut failure = None;
+    result.is_guarded = accepted.is_empty();
     while let Some((step, written, is_unwritten)) = writes.next().await {
         if is_unwritten {
             outcome.mark(&step.tag, TagState::Planned);
             record_writer.save(outcome)?;
         }
         match written {
-            Ok(Replaced::Written) => {
+            Ok(Replaced::Written(guard)) => {
+                result.is_guarded &= guard == Guard::Condition;
                 outcome.mark(&step.tag, TagState::Written);
                 record_writer.save(outcome)?;
             }
-            Ok(Replaced::HeldOther) => changed.push(step.clone()),
+            Ok(Replaced::HeldOther) => result.changed.push(step.clone()),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    failure.map_or(Ok(changed), Err)
+    drop(writes);
+    result.together = accepted;
+    failure.map_or(Ok(result), Err)
+}
+
+/// Writes the tags of each repository with one request for several tags, if its registry may support that. Returns the
+/// tags that were written, and whether the others must be read again before they are written.
+async fn write_together(
+    context: &Context,
+    target: &Vouched<Manifest>,
+    steps: &[TagStep],
+) -> (BTreeSet<FullTag>, TagRead) {
+    let mut tags: BTreeMap<&Repository, Vec<Tag>> = BTreeMap::new();
+    for FullTag { repository, tag } in steps.iter().map(|step| &step.tag) {
+        tags.entry(repository).or_default().push(tag.clone());
+    }
+    tags.retain(|repository, tags| tags.len() > 1 && may_put_tags(&context.registry, repository));
+    let requests = tags.iter().flat_map(|(repository, tags)| {
+        let parts = tags.chunks(TAGS_MAX);
+        parts.map(async move |tags| {
+            let (media_type, bytes) = (target.media_type(), target.bytes());
+            let put = put_tags(&context.registry, repository, tags, media_type, bytes);
+            (*repository, put.await)
+        })
+    });
+    let (mut accepted, mut others) = (BTreeSet::new(), TagRead::JustNow);
+    for (repository, written) in join_all(requests).await {
+        if written.others == TagRead::Earlier {
+            others = TagRead::Earlier;
+        }
+        for tag in written.accepted {
+            let repository = repository.clone();
+            accepted.insert(FullTag { repository, tag });
+        }
+    }
+    for tag in &accepted {
+        report_written(context, tag, target);
+    }
+    (accepted, others)
 }
 
 /// Reports whether the registry refused to write a tag and still does not show what was to be written. An earlier try
@@ -273,7 +341,7 @@ async fn is_unwritten(context: &Context, step: &TagStep, error: &CommandError) -
 }
 
 /// Reads tags that were absent, just before they are written and after they should be visible. Content that another run
-/// wrote there is a conflict. The registry protocol has no compare-and-swap, so this is the best that is possible.
+/// wrote there is a conflict.
 async fn foreign_contents(
     context: &Context,
     steps: &[TagStep],
@@ -306,11 +374,19 @@ fn fail_on_conflicts(
 async fn wait_until_visible(
     context: &Context,
     steps: &[TagStep],
-    target: &Manifest,
+    together: &BTreeSet<FullTag>,
+    target: &Vouched<Manifest>,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     let waits = steps.iter().map(|step| async move {
-        let shown = wait_for_tag(context, &step.tag, &step.after).await;
+        let shown = match wait_for_tag(context, &step.tag, &step.after).await {
+            Err(CommandError::Tag(TagError::NotVisible { shows, .. }))
+                if shows == step.before && together.contains(&step.tag) =>
+            {
+                write_alone(context, step, target).await
+            }
+            shown => shown,
+        };
         (step, shown)
     });
     let mut overrun = Vec::new();
@@ -331,6 +407,17 @@ async fn wait_until_visible(
     fail_on_conflicts(foreign_contents(context, &overrun).await?, target, outcome)
 }
 
+/// Writes a tag that the registry reported as written by a request for several tags, and does not show.
+async fn write_alone(
+    context: &Context,
+    step: &TagStep,
+    target: &Vouched<Manifest>,
+) -> Result<(), CommandError> {
+    let held = step.before.as_ref();
+    write_tag(context, &step.tag, held, TagRead::Earlier, target).await?;
+    wait_for_tag(context, &step.tag, &step.after).await
+}
+
 /// Writes one tag, if it still has the content `held`.
 pub(super) async fn write_tag(
     context: &Context,
@@ -344,12 +431,15 @@ pub(super) async fn write_tag(
     let copy = async || Ok::<_, RegistryError>(());
     let write = context.replace_tag(tag, held, read, media_type, bytes, copy);
     let replaced = write.await?;
-    if replaced == Replaced::Written {
-        context
-            .events
-            .info(format!("`{tag}` points to `{}`", manifest.digest()));
+    if matches!(replaced, Replaced::Written(_)) {
+        report_written(context, tag, manifest);
     }
     Ok(replaced)
+}
+
+fn report_written(context: &Context, tag: &FullTag, manifest: &Manifest) {
+    let digest = manifest.digest();
+    context.events.info(format!("`{tag}` points to `{digest}`"));
 }
 
 /// Waits until a tag shows `digest`. An older digest right after a write is lag, as is an absent tag.

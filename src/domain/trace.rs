@@ -16,6 +16,8 @@ pub struct RequestTrace {
     pub host: String,
     /// The path without the query: a storage's query is a signature, and a token server's query may be anything.
     pub path: String,
+    /// The feature of the registry protocol that the request uses: several tags, a condition.
+    pub feature: Option<String>,
     /// The status; `None` if no complete response arrived, or the request was dropped.
     pub status: Option<u16>,
 }
@@ -31,8 +33,12 @@ impl fmt::Display for RequestTrace {
             "trace {start:>7} ms {duration:>6} ms  {method:<5} {host}{path} "
         )?;
         match self.status {
-            Some(status) => write!(formatter, "{status}"),
-            None => formatter.write_str("no answer"),
+            Some(status) => write!(formatter, "{status}")?,
+            None => formatter.write_str("no answer")?,
+        }
+        match &self.feature {
+            Some(feature) => write!(formatter, " ({feature})"),
+            None => Ok(()),
         }
     }
 }

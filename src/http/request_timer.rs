@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::header::{IF_MATCH, IF_NONE_MATCH};
 use reqwest::{Request, StatusCode, Url};
 
 use crate::domain::{Event, Events, RequestTrace};
@@ -32,6 +33,7 @@ impl RequestTimer {
                     method: request.method().to_string(),
                     host: authority(request.url()),
                     path: request.url().path().to_owned(),
+                    feature: feature(request),
                     status: None,
                 },
             }
@@ -58,6 +60,23 @@ impl Drop for RequestTimer {
             events.emit(Event::Request(trace));
         }
     }
+}
+
+/// Returns the feature that a write of tags uses. Queries may be secrets, so only the tags are counted.
+fn feature(request: &Request) -> Option<String> {
+    let tags = request
+        .url()
+        .query_pairs()
+        .filter(|(name, _)| name == "tag");
+    match tags.count() {
+        0 => (),
+        count => return Some(format!("{count} tags")),
+    }
+    let conditions = [(IF_MATCH, "If-Match"), (IF_NONE_MATCH, "If-None-Match")];
+    let sent = conditions
+        .iter()
+        .find(|(name, _)| request.headers().contains_key(name));
+    sent.map(|(_, name)| (*name).to_owned())
 }
 
 /// Returns host and port as written in a URL.
@@ -90,6 +109,13 @@ mod tests {
         let mut answered = RequestTimer::start(&events, &request());
         answered.answered(StatusCode::CREATED);
         drop(answered);
+        let mut with_tags = request();
+        with_tags.url_mut().set_query(Some("tag=v1&tag=v2"));
+        drop(RequestTimer::start(&events, &with_tags));
+        let mut conditional = request();
+        let headers = conditional.headers_mut();
+        headers.insert(IF_NONE_MATCH, "*".parse().unwrap());
+        drop(RequestTimer::start(&events, &conditional));
         // The future that owned it was dropped.
         drop(RequestTimer::start(&events, &request()));
         let heard = heard.lock().unwrap();
@@ -101,6 +127,8 @@ mod tests {
             reported,
             [
                 "   ghcr.io:8443/v2/o/r 201",
+                "   ghcr.io:8443/v2/o/r no answer (2 tags)",
+                "   ghcr.io:8443/v2/o/r no answer (If-None-Match)",
                 "   ghcr.io:8443/v2/o/r no answer"
             ]
         );

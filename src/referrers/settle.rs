@@ -1,10 +1,10 @@
-//! Writes tags that many clients write. The registry protocol has neither locks nor compare-and-swap, so a write takes
-//! these steps:
+//! Writes tags that many clients write. Few registries honour conditions on writes, so a write takes these steps:
 //!
 //! 1. Read the tag.
 //! 2. Merge the new entries into its content, and upload the parts.
 //! 3. Write the tag, unless it has changed since the read. If it has changed, start again.
-//! 4. Wait several times as long as the write took, so that other writers finish theirs.
+//! 4. Wait several times as long as the write took, so that other writers finish theirs. There is no wait if the registry
+//!    refuses writes whose condition does not hold.
 //! 5. Read the tag until it is unchanged between two reads. If another writer removed the entries, write them again.
 
 use std::ops::Deref;
@@ -18,7 +18,7 @@ use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable};
-use crate::registry::{RegistryError, Replaced, TagRead};
+use crate::registry::{Guard, RegistryError, Replaced, TagRead};
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -271,13 +271,12 @@ impl<'a> SharedTagWriter<'a> {
                 limit: LIST_MAX_BYTES,
             }));
         }
-        let Some(took) = self.write(&change, digest.as_ref(), &snapshot).await? else {
+        let Some(wait) = self.write(&change, digest.as_ref(), &snapshot).await? else {
             return Ok(None);
         };
         // Content that does not parse is handled at the next read.
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
         self.seen.replace(written.ok().map(SeenList::of));
-        let wait = SETTLE.max(took * 3);
         Ok(Some(WriteRound::Written(Digest::of(&change.bytes), wait)))
     }
 
@@ -353,8 +352,9 @@ impl<'a> SharedTagWriter<'a> {
         Ok(Some(found.ok_or_else(vanished)?))
     }
 
-    /// Uploads the parts of `change`, and writes it if the tag still has the content `current`. Returns the time between
-    /// the last look at the tag and the end of the write, or `None` if the tag has changed.
+    /// Uploads the parts of `change`, and writes it if the tag still has the content `current`. Returns the wait for other
+    /// writers: a multiple of the time between the last look at the tag and the end of the write. `None` means that the
+    /// tag has changed.
     async fn write(
         &self,
         change: &Change,
@@ -377,9 +377,18 @@ impl<'a> SharedTagWriter<'a> {
         let write = self
             .context
             .replace_tag(&tag, current, read, media_type, bytes, upload);
-        Ok(match write.await? {
-            Replaced::Written => Some(began.elapsed()),
-            Replaced::HeldOther => None,
-        })
+        let guard = match write.await? {
+            Replaced::HeldOther => return Ok(None),
+            Replaced::Written(Guard::Condition) => Guard::Condition,
+            Replaced::Written(Guard::Nothing) => {
+                registry
+                    .try_condition(&tag, current, media_type, bytes)
+                    .await
+            }
+        };
+        Ok(Some(match guard {
+            Guard::Condition => Duration::ZERO,
+            Guard::Nothing => SETTLE.max(began.elapsed() * 3),
+        }))
     }
 }

@@ -3,10 +3,10 @@
 use reqwest::Method;
 
 use super::classify::{Presence, presence};
-use super::downloads::open_blob;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::check_digest;
 use super::reader::RegistryReader;
+use super::redirects::open_blob;
 use super::sender::RegistryRequest;
 use crate::domain::{Digest, Repository};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::credential::HelperNeeded;
-use super::error_response::ErrorResponse;
+use super::error_response::{ErrorResponse, printable};
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{
     BodyError, CertificateProblem, Response, Transient, TransportError, TransportErrorKind,
@@ -209,6 +209,14 @@ pub enum ContentError {
 impl RegistryErrorKind {
     /// Creates the error of an error response.
     pub(super) fn refused(response: &Response) -> Self {
+        let location = response.header("location").unwrap_or_default();
+        let address = location.split('?').next().unwrap_or_default();
+        if response.status.is_redirection() && !address.is_empty() {
+            return Self::Address {
+                address: printable(address, 200),
+                reason: "is not followed for this request",
+            };
+        }
         Self::Refused {
             host: authority(&response.url),
             refusal: ErrorResponse::of(response),

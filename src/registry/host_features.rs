@@ -1,10 +1,12 @@
-//! Remembers what this run found out about each host, so that nothing is tried twice: its scheme, and the ways of
-//! uploading that it does not support.
+//! Remembers what this run found out about each host, so that nothing is tried twice: its scheme, the ways of uploading
+//! that it does not support, and the conditions on writes that it honours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use crate::domain::{Host, Repository};
+use super::conditions::{Condition, ConditionKind, Conditions, Support};
+use crate::domain::{Digest, Host, Reference, Repository};
+use crate::http::Response;
 
 /// The scheme of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,10 @@ struct Features {
     wants_chunks: bool,
     /// Repositories that refuse mounts, each with the repository to mount from.
     refused_mounts: BTreeSet<(Repository, Repository)>,
+    /// True if the host does not write several tags in one request.
+    wants_single_tags: bool,
+    /// The conditions on writes of tags.
+    conditions: Conditions,
 }
 
 impl HostFeatures {
@@ -68,6 +74,71 @@ impl HostFeatures {
         self.change(repository.host(), |features| {
             features.refused_mounts.insert(pair);
         });
+    }
+
+    pub(super) fn may_write_tags_together(&self, host: &Host) -> bool {
+        !self.read(host, |features| features.wants_single_tags)
+    }
+
+    pub(super) fn remember_single_tags(&self, host: &Host) {
+        self.change(host, |features| features.wants_single_tags = true);
+    }
+
+    /// Keeps the `ETag` in the host's own response to a read of a tag.
+    pub(super) fn observe_tag(
+        &self,
+        repository: &Repository,
+        tag: &Reference,
+        digest: &Digest,
+        response: &Response,
+    ) {
+        self.change(repository.host(), |features| {
+            features
+                .conditions
+                .observe(repository, tag, digest, response);
+        });
+    }
+
+    /// Returns the condition for a write of a tag that has the content `held`.
+    pub(super) fn condition(
+        &self,
+        repository: &Repository,
+        tag: &Reference,
+        held: Option<&Digest>,
+    ) -> Option<Condition> {
+        self.read(repository.host(), |features| {
+            features.conditions.for_write(repository, tag, held)
+        })
+    }
+
+    pub(super) fn support(&self, host: &Host, kind: ConditionKind) -> Support {
+        self.read(host, |features| features.conditions.support(kind))
+    }
+
+    /// Reports whether the host honours conditions of either kind.
+    pub(super) fn honours_conditions(&self, host: &Host) -> bool {
+        let kinds = [ConditionKind::Match, ConditionKind::NoneMatch];
+        kinds
+            .into_iter()
+            .any(|kind| self.support(host, kind) == Support::Honoured)
+    }
+
+    pub(super) fn remember_support(&self, host: &Host, kind: ConditionKind, support: Support) {
+        self.change(host, |features| {
+            features.conditions.set_support(kind, support);
+        });
+    }
+
+    /// Returns `true` to the first caller for this kind of condition: it finds out whether the host honours it.
+    pub(super) fn claim_trial(&self, host: &Host, kind: ConditionKind) -> bool {
+        let mut is_first = false;
+        self.change(host, |features| {
+            is_first = features.conditions.support(kind) == Support::Unknown;
+            if is_first {
+                features.conditions.set_support(kind, Support::Tried);
+            }
+        });
+        is_first
     }
 
     fn read<T: Default>(&self, host: &Host, read: impl FnOnce(&Features) -> T) -> T {

@@ -8,6 +8,7 @@ use super::classify::{Presence, presence};
 use super::error::{ContentError, Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_stated, stated_digest};
 use super::reader::RegistryReader;
+use super::redirects::{Reach, is_own, refused_address, send_read};
 use super::sender::RegistryRequest;
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
@@ -125,7 +126,7 @@ impl RegistryReader {
             method: Method::HEAD,
             ..manifest_request(repository, reference, &accept)
         };
-        let response = self.sender.send(&head).await?;
+        let response = send_read(&self.sender, &head, Reach::AnyHost).await?;
         let length = response.header("content-length");
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
         let is_long =
@@ -144,17 +145,17 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Response>, RegistryErrorKind> {
         let accept = accept();
-        let response = self
-            .sender
-            .send(&manifest_request(repository, reference, &accept))
-            .await?;
+        let request = manifest_request(repository, reference, &accept);
+        let response = send_read(&self.sender, &request, Reach::AnyHost).await?;
         match presence(&response) {
             Presence::Absent => Ok(None),
             Presence::Unknown => Err(RegistryErrorKind::refused(&response)),
             Presence::Present => {
+                check_type_after_redirect(&response, repository)?;
                 let digest = Digest::of(&response.body);
                 check_asked(&digest, reference, "the requested digest")?;
                 check_stated(&digest, &response)?;
+                self.observe_tag(repository, reference, &digest, &response);
                 Ok(Some(response))
             }
         }
@@ -170,18 +171,33 @@ impl RegistryReader {
             method: Method::HEAD,
             ..manifest_request(repository, reference, &accept)
         };
-        let response = self.sender.send(&head).await?;
+        let response = send_read(&self.sender, &head, Reach::AnyHost).await?;
         match (response.status.as_u16(), reference) {
-            (404, Reference::Digest(_)) => return Ok(None),
-            (200, _) => {
+            (404, Reference::Digest(_)) if is_own(&response, repository) => return Ok(None),
+            (200, _) if check_type_after_redirect(&response, repository).is_ok() => {
                 if let Some(digest) = stated_digest(&response) {
                     check_asked(&digest, reference, "the requested digest")?;
+                    self.observe_tag(repository, reference, &digest, &response);
                     return Ok(Some(digest));
                 }
             }
             _ => (),
         }
         self.content_digest(repository, reference).await
+    }
+
+    /// Keeps the `ETag` of a tag for the condition of a later write.
+    fn observe_tag(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+        digest: &Digest,
+        response: &Response,
+    ) {
+        if matches!(reference, Reference::Tag(_)) && is_own(response, repository) {
+            let features = self.sender.features();
+            features.observe_tag(repository, reference, digest, response);
+        }
     }
 
     pub(super) async fn content_digest(
@@ -192,6 +208,19 @@ impl RegistryReader {
         let content = self.read_content(repository, reference).await?;
         Ok(content.map(|content| content.digest().clone()))
     }
+}
+
+/// Checks that another host answers with a manifest. It may be a login page.
+fn check_type_after_redirect(
+    response: &Response,
+    repository: &Repository,
+) -> Result<(), RegistryErrorKind> {
+    let served = MediaType::from(response.header("content-type").unwrap_or_default());
+    if is_own(response, repository) || MediaType::MANIFESTS.contains(&served) {
+        return Ok(());
+    }
+    let reason = "answers with content that is not a manifest, such as a login page";
+    Err(refused_address(&response.url, reason))
 }
 
 /// Returns the `Accept` header. Without the full list, GHCR answers 404 for an existing index, and Quay converts it.

@@ -7,6 +7,7 @@
 use super::classify::{Presence, presence};
 use super::client::Registry;
 use super::error::RegistryError;
+use super::redirects::{Reach, send_read};
 use super::sender::RegistryRequest;
 use crate::domain::Repository;
 
@@ -29,7 +30,7 @@ pub async fn may_be_new(
 /// True if the tag list is unavailable too. A repository with any content has one.
 async fn has_no_tag_list(registry: &Registry, repository: &Repository) -> bool {
     let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
-    match registry.sender.send(&list).await {
+    match send_read(&registry.sender, &list, Reach::AnyHost).await {
         Ok(response) => {
             let is_denied = matches!(response.status.as_u16(), 401 | 403);
             is_denied || presence(&response) == Presence::Absent

@@ -7,6 +7,7 @@ use reqwest::{Method, Request, Url};
 
 use super::RegistrySettings;
 use super::auth::{Access, AuthCache, Authorization};
+use super::conditions::Condition;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::error_response::ErrorResponse;
 use super::host_features::{HostFeatures, Scheme};
@@ -31,7 +32,7 @@ struct Inner {
 }
 
 /// A request to a registry.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct RegistryRequest<'a> {
     pub(super) method: Method,
     pub(super) repository: &'a Repository,
@@ -40,12 +41,14 @@ pub(super) struct RegistryRequest<'a> {
     pub(super) accept: Option<&'a str>,
     /// Media type and bytes.
     pub(super) content: Option<(&'a str, &'a [u8])>,
+    /// The condition under which the registry may process the request.
+    pub(super) condition: Option<Condition>,
     /// The longest body that is read from a successful response.
     pub(super) limit: u64,
 }
 
 /// The target of a request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Target {
     /// A path below the repository, such as `manifests/v1`.
     Path(String),
@@ -62,6 +65,7 @@ impl<'a> RegistryRequest<'a> {
             access: Access::Pull,
             accept: None,
             content: None,
+            condition: None,
             limit,
         }
     }
@@ -247,6 +251,10 @@ impl RequestSender {
         let mut builder = self.transport().request(request.method.clone(), url);
         if let Some(accept) = request.accept {
             builder = builder.header(ACCEPT, accept);
+        }
+        if let Some(condition) = &request.condition {
+            let (name, value) = condition.header();
+            builder = builder.header(name, value);
         }
         if let Some((media_type, bytes)) = request.content {
             builder = builder

@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 use reqwest::{Method, Url};
 
 use super::auth::Access;
-use super::downloads::{location, refused_address};
 use super::error::{LoginError, RegistryErrorKind};
 use super::integrity::check_stated;
 use super::large_uploads::LargeUploads;
 use super::open_uploads::OpenUploads;
+use super::redirects::{location, refused_address, write_once};
 use super::response::{ERROR_MAX_BYTES, authority};
 use super::sender::{RegistryRequest, RequestSender, Target};
 use super::upload_session::Upload;
@@ -157,7 +157,7 @@ impl Uploader {
         request: &RegistryRequest<'_>,
     ) -> Result<Response, RegistryErrorKind> {
         if upload.is_on_registry {
-            self.sender.send_once(request).await
+            write_once(&self.sender, request).await
         } else {
             self.sender
                 .open_without_credentials(request)
@@ -231,9 +231,10 @@ impl Uploader {
             access: access.clone(),
             accept: None,
             content: Some((OCTETS, bytes)),
+            condition: None,
             limit: ERROR_MAX_BYTES,
         };
-        let response = self.sender.send_once(&start).await?;
+        let response = write_once(&self.sender, &start).await?;
         match response.status.as_u16() {
             201 => Ok(UploadStart::Stored(response)),
             202 => {
@@ -312,6 +313,7 @@ impl Upload {
             access: self.access.clone(),
             accept: None,
             content: has_content.then_some((OCTETS, bytes)),
+            condition: None,
             limit: ERROR_MAX_BYTES,
         }
     }

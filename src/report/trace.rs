@@ -65,6 +65,7 @@ mod tests {
             duration: Duration::from_millis(duration),
             method: "GET".to_owned(),
             host: host.to_owned(),
+            feature: None,
             path: "/".to_owned(),
             status: Some(200),
         }

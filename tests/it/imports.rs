@@ -347,12 +347,14 @@ fn import_counts_for_the_file_that_defines_the_item() {
 }
 
 /// The files and folders that change something at a registry or in the record.
-const WRITERS: [(&str, &str); 27] = [
+const WRITERS: [(&str, &str); 29] = [
     ("registry", "client"),
     ("registry", "copy"),
     ("registry", "deletion"),
     ("registry", "large_uploads"),
     ("registry", "manifest_writes"),
+    ("registry", "many_tags"),
+    ("registry", "tag_writes"),
     ("registry", "open_uploads"),
     ("registry", "chunks"),
     ("registry", "streamed_upload"),

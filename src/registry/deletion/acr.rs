@@ -53,6 +53,7 @@ async fn delete_one(
         access: Access::PullPush,
         accept: None,
         content: None,
+        condition: None,
         limit: ERROR_MAX_BYTES,
     };
     let attempt = || async {

@@ -16,6 +16,7 @@ use crate::registry::classify::{Presence, presence};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::ErrorResponse;
+use crate::registry::redirects::{Reach, send_read, write_once};
 use crate::registry::referrers::next_page;
 use crate::registry::response::ERROR_MAX_BYTES;
 use crate::registry::sender::{RegistryRequest, Target};
@@ -105,11 +106,12 @@ async fn send_delete(
         access: Access::PullPush,
         accept: None,
         content: None,
+        condition: None,
         limit: ERROR_MAX_BYTES,
     };
     let attempt = || async {
         check().await?;
-        registry.sender.send_once(&request).await
+        write_once(&registry.sender, &request).await
     };
     let response = registry
         .sender
@@ -191,7 +193,7 @@ async fn list(
             target,
             ..RegistryRequest::get(repository, String::new(), PAGE_MAX_BYTES)
         };
-        let response = registry.sender.send(&request).await?;
+        let response = send_read(&registry.sender, &request, Reach::AnyHost).await?;
         if response.status != 200 {
             return Err(RegistryErrorKind::refused(&response));
         }

@@ -3,11 +3,13 @@
 mod absence;
 mod audit;
 mod auth;
+mod conditions;
 mod copies;
 mod copy_faults;
 mod files;
 mod integrity;
 pub(crate) mod properties;
+mod redirects;
 mod retries;
 mod tokens;
 mod uploads;

@@ -16,7 +16,7 @@ use super::super::ecr::Ecr;
 use super::super::error_response::{ErrorResponse, printable};
 use super::super::transport::Transport;
 use super::super::{
-    docker_config, downloads, ghcr_retry_after, referrer_list, referrers, token, token_grants,
+    docker_config, ghcr_retry_after, redirects, referrer_list, referrers, token, token_grants,
 };
 use super::{Client, Events, RetryPolicy};
 use crate::domain::Digest;
@@ -58,9 +58,9 @@ properties! {
         let page = r#"{"schemaVersion":2,"manifests":[{"mediaType":"a/b","size":1,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","annotations":{"a":"b"}}]}"#;
         of_bytes(&[page], |bytes| referrer_list::read_list::<Digest>(bytes, 0).is_ok());
     }
-    location_is_read_or_refused in "src/registry/downloads.rs" {
+    location_is_read_or_refused in "src/registry/redirects.rs" {
         of_bytes(&["https://storage.test/b?sig=x#y", "../../x?a=b"], |bytes| {
-            downloads::location(&answer(307, LOCATION, bytes, b"")).is_ok()
+            redirects::location(&answer(307, LOCATION, bytes, b"")).is_ok()
         });
     }
     retry_after_is_read_or_ignored in "src/http/response.rs" {

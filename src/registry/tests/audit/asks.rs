@@ -1,13 +1,13 @@
 //! Sends each request through the functions that the rest of the program uses.
 
 use super::super::super::{
-    Copied, MayDelete, Referrers, Registry, RegistryError, TagDeletion, all_tags, delete_tags,
-    missing_repository,
+    Copied, Guard, MayDelete, Referrers, Registry, RegistryError, Replaced, TagDeletion, TagRead,
+    all_tags, delete_tags, missing_repository, put_tags,
 };
 use super::super::copies::descriptor;
 use super::super::{MANIFEST, tag};
 use super::Means;
-use crate::domain::{Digest, MediaType, Reference, Repository};
+use crate::domain::{Digest, FullTag, MediaType, Reference, Repository};
 
 /// Every host that receives requests. All of them are the one server.
 pub(super) const HOSTS: [&str; 15] = [
@@ -37,8 +37,11 @@ pub(super) const LARGE: &[u8] = &[7; 70_000];
 pub(super) enum Ask {
     Manifest(&'static str),
     DigestOfTag,
-    DigestOfDigest,
-    PutManifest { by_tag: bool },
+    DigestOfDigest(&'static str),
+    PutManifest { host: &'static str, by_tag: bool },
+    PutTags,
+    ReplaceTag,
+    TryCondition,
     AllTags,
     MayBeNew,
     HasBlob,
@@ -57,19 +60,41 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
     match ask {
         Ask::Manifest(host) => found(registry.manifest(&at(host), &tag("v1")).await),
         Ask::DigestOfTag => found(registry.manifest_digest(&home, &tag("v1")).await),
-        Ask::DigestOfDigest => {
+        Ask::DigestOfDigest(host) => {
             let reference = Reference::Digest(Digest::of(MANIFEST));
-            found(registry.manifest_digest(&home, &reference).await)
+            found(registry.manifest_digest(&at(host), &reference).await)
         }
-        Ask::PutManifest { by_tag } => {
+        Ask::PutManifest { host, by_tag } => {
             let by_digest = Reference::Digest(Digest::of(MANIFEST));
             let reference = if by_tag { tag("v1") } else { by_digest };
             let index = MediaType::OciIndex;
             done(
                 registry
-                    .put_manifest(&home, &reference, &index, MANIFEST)
+                    .put_manifest(&at(host), &reference, &index, MANIFEST)
                     .await,
             )
+        }
+        Ask::PutTags => write_tags(registry, &home).await,
+        Ask::ReplaceTag => {
+            let tag = tag_with_etag(registry).await;
+            let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
+            let put = registry.replace_tag(&tag, Some(&held), TagRead::JustNow, &index, OTHER);
+            match put.await {
+                Ok(Replaced::Written(_)) => Means::Done,
+                Ok(Replaced::HeldOther) => Means::OtherWay,
+                Err(_) => Means::Unknown,
+            }
+        }
+        Ask::TryCondition => {
+            let tag = tag_with_etag(registry).await;
+            let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
+            match registry
+                .try_condition(&tag, Some(&held), &index, OTHER)
+                .await
+            {
+                Guard::Condition => Means::Done,
+                Guard::Nothing => Means::Unknown,
+            }
         }
         Ask::AllTags => all_tags(registry, &home)
             .await
@@ -111,8 +136,36 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
     }
 }
 
-fn at(host: &str) -> Repository {
-    format!("{host}/o/r").parse().unwrap()
+/// Other content than [`MANIFEST`].
+const OTHER: &[u8] = br#"{"schemaVersion":2,"manifests":[],"annotations":{}}"#;
+
+/// Reads a tag whose registry sends an `ETag`.
+async fn tag_with_etag(registry: &Registry) -> FullTag {
+    let tag: FullTag = FullTag {
+        repository: "other.test/o/etag".parse().unwrap(),
+        tag: "v1".parse().unwrap(),
+    };
+    let reference = tag.reference();
+    let found = registry.manifest_digest(&tag.repository, &reference);
+    assert_eq!(found.await.unwrap(), Some(Digest::of(MANIFEST)));
+    tag
+}
+
+async fn write_tags(registry: &Registry, repository: &Repository) -> Means {
+    let tags = ["v1", "v2"].map(|tag| tag.parse().unwrap());
+    let index = MediaType::OciIndex;
+    let written = put_tags(registry, repository, &tags, &index, MANIFEST).await;
+    match (written.accepted.len(), written.others) {
+        (2, TagRead::JustNow) => Means::Done,
+        (0, TagRead::JustNow) => Means::OtherWay,
+        _ => Means::Unknown,
+    }
+}
+
+/// Returns the repository `place`, or `o/r` if that is only a host.
+fn at(place: &str) -> Repository {
+    let name = if place.contains('/') { "" } else { "/o/r" };
+    format!("{place}{name}").parse().unwrap()
 }
 
 fn done<T>(result: Result<T, RegistryError>) -> Means {

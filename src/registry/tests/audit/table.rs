@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         request: "HEAD manifest by digest, and GET where that leaves it open",
-        ask: Ask::DigestOfDigest,
+        ask: Ask::DigestOfDigest("registry.test"),
         is_it: |seen| seen.target.contains("/manifests/"),
         right: stated,
         means: |status, says| match (status, says) {
@@ -49,7 +49,10 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         request: "PUT manifest by digest",
-        ask: Ask::PutManifest { by_tag: false },
+        ask: Ask::PutManifest {
+            host: "registry.test",
+            by_tag: false,
+        },
         is_it: |seen| is(seen, "PUT", "/manifests/"),
         right: stated,
         means: |status, _| stored(status),
@@ -57,10 +60,85 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         request: "PUT manifest by tag that holds other content",
-        ask: Ask::PutManifest { by_tag: true },
+        ask: Ask::PutManifest {
+            host: "registry.test",
+            by_tag: true,
+        },
         is_it: |seen| is(seen, "PUT", "/manifests/"),
         right: stated,
         means: |status, _| stored(status),
+        ..USUAL
+    },
+    Row {
+        request: "GET manifest after a redirect to another host",
+        ask: Ask::Manifest("other.test/o/moved"),
+        is_it: |seen| seen.target.contains("storage.test/manifest"),
+        right: index_reply,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (404, NotThere) => Absent,
+            _ => Unknown,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "HEAD manifest by digest after a redirect to another host, and GET where that leaves it open",
+        ask: Ask::DigestOfDigest("other.test/o/moved"),
+        is_it: |seen| seen.target.contains("storage.test/manifest"),
+        right: stated,
+        means: |status, says| match (status, says) {
+            (200, Right) => Done,
+            (404, NotThere) => Absent,
+            _ => Unknown,
+        },
+        has_body: false,
+        ..USUAL
+    },
+    Row {
+        request: "PUT manifest after a redirect within the host",
+        ask: Ask::PutManifest {
+            host: "other.test/o/moved",
+            by_tag: false,
+        },
+        is_it: |seen| is(seen, "PUT", "/place/1"),
+        right: stated,
+        means: |status, _| stored(status),
+        ..USUAL
+    },
+    Row {
+        request: "PUT manifest with several tags",
+        ask: Ask::PutTags,
+        is_it: |seen| is(seen, "PUT", "?tag=v1&tag=v2"),
+        right: || stated().header("oci-tag", "v1").header("oci-tag", " v0,v2"),
+        means: |status, says| match (status, says) {
+            (200..=299, Right) => Done,
+            (408 | 429 | 499 | 500 | 502 | 503 | 504 | 522, _) => Unknown,
+            _ => OtherWay,
+        },
+        ..USUAL
+    },
+    Row {
+        request: "PUT tag under a condition",
+        ask: Ask::ReplaceTag,
+        is_it: |seen| is(seen, "PUT", "/o/etag/") && seen.header("if-match").is_some(),
+        right: || Reply::new(201),
+        // A registry that refuses a condition that holds is written to without one.
+        means: |status, _| match status {
+            412 => Done,
+            _ => stored(status),
+        },
+        ..USUAL
+    },
+    Row {
+        request: "PUT tag under a condition that cannot hold",
+        ask: Ask::TryCondition,
+        is_it: |seen| is(seen, "PUT", "/o/etag/"),
+        right: || Reply::new(412),
+        means: |status, _| match status {
+            412 => Done,
+            _ => Unknown,
+        },
+        never_done: true,
         ..USUAL
     },
     Row {

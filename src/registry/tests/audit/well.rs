@@ -82,6 +82,15 @@ pub(super) fn well(seen: &Seen) -> Reply {
             Reply::new(202).header("location", "/refused/1")
         }
         ("PUT", target) if target.contains("/refused/") => Reply::new(400),
+        ("GET" | "HEAD", target) if target.contains("/o/moved/") => {
+            Reply::new(307).header("location", "//storage.test/manifest")
+        }
+        ("PUT", target) if target.contains("/o/moved/") => {
+            Reply::new(307).header("location", "/place/1")
+        }
+        ("GET" | "HEAD", target) if target.contains("/o/etag/") => {
+            stated().header("etag", r#""e""#)
+        }
         ("POST", target) if target.contains("/blobs/uploads/") => {
             Reply::new(202).header("location", "/upload/1")
         }

@@ -1,0 +1,275 @@
+//! Tests conditions on writes of tags, and writes of several tags.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::{Guard, Replaced, TagRead, may_put_tags, put_tags};
+use super::*;
+use crate::domain::{Digest, FullTag};
+
+const NEW: &[u8] = br#"{"schemaVersion":2,"manifests":[],"annotations":{}}"#;
+
+/// The way in which a server treats conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Conduct {
+    /// No `ETag` is sent.
+    NoEtag,
+    /// An `ETag` is sent, and conditions are ignored.
+    Ignores,
+    /// Conditions that do not hold are refused.
+    Honours,
+    /// Conditions that do not hold are refused with 400.
+    Honours400,
+    /// Every condition is refused.
+    RefusesAll,
+}
+
+/// Starts a server with one tag, which has the content `first` until it is written.
+async fn server(conduct: Conduct, first: Option<&'static [u8]>) -> Server {
+    let content = Arc::new(Mutex::new(first.map(<[u8]>::to_vec)));
+    Server::start(move |request| {
+        let mut content = content.lock().unwrap();
+        let etag = |content: &[u8]| format!("\"{}\"", Digest::of(content));
+        // Another tag that exists always.
+        if request.target.ends_with("/known") {
+            let reply = index_reply();
+            return match conduct {
+                Conduct::NoEtag => reply,
+                _ => reply.header("etag", etag(MANIFEST)),
+            };
+        }
+        if request.method != "PUT" {
+            return match &*content {
+                None => Reply::new(404).body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#),
+                Some(bytes) => {
+                    let digest = Digest::of(bytes).to_string();
+                    let reply = index_reply()
+                        .body(bytes.clone())
+                        .header("docker-content-digest", digest);
+                    match conduct {
+                        Conduct::NoEtag => reply,
+                        _ => reply.header("etag", etag(bytes)),
+                    }
+                }
+            };
+        }
+        let holds = match (request.header("if-match"), request.header("if-none-match")) {
+            (Some(wanted), _) => content.as_ref().is_some_and(|bytes| etag(bytes) == wanted),
+            (None, Some("*")) => content.is_none(),
+            (None, _) => true,
+        };
+        let has_condition = request
+            .header("if-match")
+            .or(request.header("if-none-match"))
+            .is_some();
+        let refused = match conduct {
+            Conduct::NoEtag | Conduct::Ignores => false,
+            Conduct::Honours | Conduct::Honours400 => !holds,
+            Conduct::RefusesAll => has_condition,
+        };
+        if !refused {
+            *content = Some(request.body.clone());
+            return Reply::new(201);
+        }
+        match conduct {
+            Conduct::Honours400 => Reply::new(400).body(
+                r#"{"errors":[{"code":"MANIFEST_INVALID","message":"If-Match condition failed"}]}"#,
+            ),
+            _ => Reply::new(412),
+        }
+    })
+    .await
+}
+
+fn full_tag(server: &Server) -> FullTag {
+    FullTag {
+        repository: repository(server, "o/r"),
+        tag: "v1".parse().unwrap(),
+    }
+}
+
+async fn read(bench: &Bench, tag: &FullTag) -> Option<Digest> {
+    let reference = tag.reference();
+    let found = bench.registry.manifest_digest(&tag.repository, &reference);
+    found.await.unwrap()
+}
+
+async fn replace(bench: &Bench, tag: &FullTag, held: Option<&Digest>, bytes: &[u8]) -> Replaced {
+    let index = MediaType::OciIndex;
+    let replaced = bench
+        .registry
+        .replace_tag(tag, held, TagRead::JustNow, &index, bytes);
+    replaced.await.unwrap()
+}
+
+/// Sends one write by somebody else.
+async fn write_by_another(tag: &FullTag, bytes: &[u8]) {
+    let (other, index) = (Bench::nobody(1).registry, MediaType::OciIndex);
+    let reference = tag.reference();
+    let put = other.put_manifest(&tag.repository, &reference, &index, bytes);
+    put.await.unwrap();
+}
+
+#[tokio::test]
+async fn write_of_another_is_overwritten_only_where_conditions_are_ignored() {
+    for conduct in [
+        Conduct::NoEtag,
+        Conduct::Ignores,
+        Conduct::Honours,
+        Conduct::Honours400,
+        Conduct::RefusesAll,
+    ] {
+        for first in [None, Some(MANIFEST)] {
+            let server = server(conduct, first).await;
+            let (bench, tag) = (Bench::nobody(1), full_tag(&server));
+            let known: Reference = super::tag("known");
+            bench
+                .registry
+                .manifest(&tag.repository, &known)
+                .await
+                .unwrap();
+            let held = read(&bench, &tag).await;
+            assert_eq!(held, first.map(Digest::of));
+            let theirs = br#"{"schemaVersion":2,"manifests":[],"x":1}"#;
+            write_by_another(&tag, theirs).await;
+            let replaced = replace(&bench, &tag, held.as_ref(), NEW).await;
+            let is_safe = matches!(conduct, Conduct::Honours | Conduct::Honours400)
+                // Such a refusal makes the client read the tag.
+                || conduct == Conduct::RefusesAll;
+            let content = if is_safe { &theirs[..] } else { NEW };
+            let wanted = if is_safe {
+                Replaced::HeldOther
+            } else {
+                Replaced::Written(Guard::Nothing)
+            };
+            assert_eq!(replaced, wanted, "{conduct:?} {first:?}");
+            assert_eq!(
+                read(&bench, &tag).await,
+                Some(Digest::of(content)),
+                "{conduct:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn condition_counts_once_it_was_seen_to_count() {
+    for (conduct, wanted) in [
+        (Conduct::NoEtag, Guard::Nothing),
+        (Conduct::Ignores, Guard::Nothing),
+        (Conduct::Honours, Guard::Condition),
+        (Conduct::Honours400, Guard::Condition),
+        (Conduct::RefusesAll, Guard::Nothing),
+    ] {
+        let server = server(conduct, Some(MANIFEST)).await;
+        let (bench, tag) = (Bench::nobody(1), full_tag(&server));
+        let held = read(&bench, &tag).await;
+        let replaced = replace(&bench, &tag, held.as_ref(), NEW).await;
+        assert_eq!(replaced, Replaced::Written(Guard::Nothing), "{conduct:?}");
+        let index = MediaType::OciIndex;
+        let tried = bench
+            .registry
+            .try_condition(&tag, held.as_ref(), &index, NEW)
+            .await;
+        assert_eq!(tried, wanted, "{conduct:?}");
+        let puts = server.asked("PUT", "/v2/o/r/manifests/v1").len();
+        // It is tried only once, and only if there was a condition.
+        let again = bench
+            .registry
+            .try_condition(&tag, held.as_ref(), &index, NEW)
+            .await;
+        assert_eq!(again, wanted, "{conduct:?}");
+        assert_eq!(server.asked("PUT", "/v2/o/r/manifests/v1").len(), puts);
+        // The next write is guarded, or has no condition.
+        let held = read(&bench, &tag).await;
+        let replaced = replace(&bench, &tag, held.as_ref(), MANIFEST).await;
+        assert_eq!(replaced, Replaced::Written(wanted), "{conduct:?}");
+        let last = server.asked("PUT", "/v2/o/r/manifests/v1").pop().unwrap();
+        let has_condition = last.header("if-match").is_some();
+        assert_eq!(has_condition, wanted == Guard::Condition, "{conduct:?}");
+    }
+}
+
+#[tokio::test]
+async fn unclear_trial_proves_nothing() {
+    for status in [400, 403, 404, 409, 429, 500, 503] {
+        let is_trial = Arc::new(AtomicBool::new(false));
+        let trial = Arc::clone(&is_trial);
+        let server = Server::start(move |request| match request.method.as_str() {
+            "PUT" if trial.load(Ordering::SeqCst) => Reply::new(status),
+            "PUT" => Reply::new(201),
+            _ => {
+                let digest = Digest::of(MANIFEST).to_string();
+                index_reply()
+                    .header("docker-content-digest", digest)
+                    .header("etag", r#""e""#)
+            }
+        })
+        .await;
+        let (bench, tag) = (Bench::nobody(1), full_tag(&server));
+        let held = read(&bench, &tag).await;
+        replace(&bench, &tag, held.as_ref(), NEW).await;
+        is_trial.store(true, Ordering::SeqCst);
+        let index = MediaType::OciIndex;
+        let tried = bench
+            .registry
+            .try_condition(&tag, held.as_ref(), &index, NEW)
+            .await;
+        assert_eq!(tried, Guard::Nothing, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn tags_that_the_registry_does_not_name_are_left_to_the_caller() {
+    let tags: Vec<crate::domain::Tag> = ["v1", "v2", "latest"]
+        .map(|tag| tag.parse().unwrap())
+        .to_vec();
+    let names = |reply: Reply, values: &[&str]| {
+        values
+            .iter()
+            .fold(reply, |reply, value| reply.header("oci-tag", *value))
+    };
+    for (reply, accepted, others, may_repeat) in [
+        (
+            names(Reply::new(201), &["v1, v2", "latest"]),
+            3,
+            TagRead::JustNow,
+            true,
+        ),
+        (
+            names(Reply::new(201), &["v2,other, V1"]),
+            1,
+            TagRead::JustNow,
+            true,
+        ),
+        (Reply::new(201), 0, TagRead::JustNow, false),
+        (Reply::new(400), 0, TagRead::JustNow, false),
+        (Reply::new(414), 0, TagRead::JustNow, false),
+        (Reply::new(431), 0, TagRead::JustNow, false),
+        (names(Reply::new(503), &["v1"]), 0, TagRead::Earlier, true),
+        (Reply::silent(), 0, TagRead::Earlier, true),
+        (
+            names(Reply::new(201), &["v1"])
+                .header("docker-content-digest", Digest::of(b"").to_string()),
+            0,
+            TagRead::JustNow,
+            false,
+        ),
+    ] {
+        let shown = format!("{reply:?}");
+        let server = Server::start(move |_| reply.clone()).await;
+        let (bench, index) = (Bench::nobody(3), MediaType::OciIndex);
+        let repository = repository(&server, "o/r");
+        assert!(may_put_tags(&bench.registry, &repository));
+        let written = put_tags(&bench.registry, &repository, &tags, &index, MANIFEST).await;
+        assert_eq!(written.accepted.len(), accepted, "{shown}");
+        assert_eq!(written.others, others, "{shown}");
+        assert_eq!(
+            may_put_tags(&bench.registry, &repository),
+            may_repeat,
+            "{shown}"
+        );
+        let digest = Digest::of(MANIFEST);
+        let line = format!("PUT /v2/o/r/manifests/{digest}?tag=v1&tag=v2&tag=latest");
+        assert_eq!(server.lines(), [line], "{shown}");
+    }
+}

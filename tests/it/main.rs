@@ -57,6 +57,7 @@ mod publish_gate;
 mod publish_sources;
 mod record;
 mod referrers;
+mod registry_features;
 mod release_patch;
 mod replay;
 mod report;

@@ -245,7 +245,7 @@ impl<'a> ReferrerCopier<'a> {
         if self.copier.has_copied(subject) {
             SubjectAge::New
         } else {
-            SubjectAge::Unknown
+            SubjectAge::Unknown(None)
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The inputs `max-attempts`, `retry-delay` and `retry-max-delay`, and the least time for retries.
+/// The inputs `max-attempts`, `retry-delay`, `retry-max-delay` and `propagation`, and the least time for retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// The least number of attempts; at least 1.
@@ -13,6 +13,9 @@ pub struct RetryPolicy {
     pub max_delay: Duration,
     /// The least time for attempts. Zero leaves it to their number.
     pub at_least: Duration,
+    /// The time for which an absent list of referrers is read again before a new one is begun. GHCR shows a list that
+    /// another client wrote only after seconds.
+    pub propagation: Duration,
 }
 
 impl RetryPolicy {
@@ -41,6 +44,7 @@ impl Default for RetryPolicy {
             delay: Duration::from_secs(10),
             max_delay: Duration::from_mins(1),
             at_least: Duration::ZERO,
+            propagation: Duration::from_secs(3),
         }
     }
 }

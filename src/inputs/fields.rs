@@ -232,6 +232,9 @@ impl<'a> Fields<'a> {
                 .parsed("retry-max-delay", grammar::duration)
                 .unwrap_or(default.max_delay),
             at_least: default.at_least,
+            propagation: self
+                .parsed("propagation", grammar::duration)
+                .unwrap_or(default.propagation),
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Source: OCI distribution specification, "Referrers Tag Schema".
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -12,6 +14,19 @@ use crate::domain::{
     is_bundle_type, other_predicate,
 };
 use crate::outcome::Subject;
+
+/// The part of an index that is edited.
+#[derive(Deserialize)]
+struct Index<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    manifests: Option<&'a RawValue>,
+}
+
+/// The part of an entry that identifies it.
+#[derive(Deserialize)]
+struct ListedEntry {
+    digest: Digest,
+}
 
 pub(super) fn lists_exactly(index: &Manifest, wanted: &[Descriptor]) -> bool {
     let is_wanted = |entry: &Descriptor| wanted.iter().any(|known| known.digest == entry.digest);
@@ -79,15 +94,6 @@ pub(crate) fn merge(
 }
 
 fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_json::Error> {
-    #[derive(Deserialize)]
-    struct Index<'a> {
-        #[serde(borrow, default, deserialize_with = "present")]
-        manifests: Option<&'a RawValue>,
-    }
-    #[derive(Deserialize)]
-    struct ListedEntry {
-        digest: Digest,
-    }
     let text = std::str::from_utf8(document).map_err(serde::de::Error::custom)?;
     let Index { manifests } = serde_json::from_str(text)?;
     let mut edits = Edits::of(text);
@@ -113,8 +119,39 @@ fn with_entries(document: &[u8], new: &[&Descriptor]) -> Result<String, serde_js
     Ok(edits.done())
 }
 
+/// Returns the index without the entries for `dead`, or `None` if it has none of them. Everything else stays byte for
+/// byte.
+pub(super) fn without_entries(
+    list: &[u8],
+    dead: &BTreeSet<Digest>,
+) -> Result<Option<Vec<u8>>, serde_json::Error> {
+    if dead.is_empty() {
+        return Ok(None);
+    }
+    let text = std::str::from_utf8(list).map_err(serde::de::Error::custom)?;
+    let Index { manifests } = serde_json::from_str(text)?;
+    let Some(manifests) = manifests.filter(|list| is_list(list)) else {
+        return Ok(None);
+    };
+    let listed: Vec<&RawValue> = serde_json::from_str(manifests.get())?;
+    let is_dead = |raw: &&RawValue| {
+        serde_json::from_str(raw.get()).is_ok_and(|ListedEntry { digest }| dead.contains(&digest))
+    };
+    let kept: Vec<&str> = listed
+        .iter()
+        .filter(|raw| !is_dead(raw))
+        .map(|raw| raw.get())
+        .collect();
+    if kept.len() == listed.len() {
+        return Ok(None);
+    }
+    let mut edits = Edits::of(text);
+    edits.replace(manifests, format!("[{}]", kept.join(",")));
+    Ok(Some(edits.done().into_bytes()))
+}
+
 /// Returns the entries of the index under a referrers tag.
-fn entries(manifest: &Manifest) -> &[Descriptor] {
+pub(super) fn entries(manifest: &Manifest) -> &[Descriptor] {
     match manifest.kind() {
         ManifestKind::Index { manifests, .. } => manifests,
         ManifestKind::Image { .. } => &[],
@@ -197,6 +234,34 @@ mod tests {
             let both = index(&list(&[&hiding, &ours]));
             let merged = merge(Some(&both), &subject, std::slice::from_ref(&ours));
             assert!(merged.unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn dead_entries_are_removed_and_the_rest_stays_byte_for_byte() {
+        let text = |entries: &[&Descriptor]| {
+            let entries: Vec<String> = entries
+                .iter()
+                .map(|entry| serde_json::to_string(entry).unwrap())
+                .collect();
+            format!(
+                r#"{{"x":[1.50],"manifests":[{}] , "y":null}}"#,
+                entries.join(",")
+            )
+        };
+        let (a, b, c) = (entry("a"), entry("b"), entry("c"));
+        let dead = |entries: &[&Descriptor]| -> BTreeSet<Digest> {
+            entries.iter().map(|entry| entry.digest.clone()).collect()
+        };
+        for (gone, left) in [
+            (vec![&b], Some(vec![&a, &c])),
+            (vec![&a, &c], Some(vec![&b])),
+            (vec![&a, &b, &c], Some(vec![])),
+            (vec![], None),
+        ] {
+            let list = index(&text(&[&a, &b, &c]));
+            let bytes = without_entries(list.bytes(), &dead(&gone)).unwrap();
+            assert_eq!(bytes, left.map(|left| text(&left).into_bytes()));
         }
     }
 

@@ -4,11 +4,13 @@
 //!
 //! This room knows no signatures: it does not read what an entry points to.
 
+mod dead_entries;
 mod edits;
 mod error;
 mod index;
 mod push;
 mod read;
+mod repair;
 mod seen_list;
 mod settle;
 mod shared_tag;
@@ -22,6 +24,7 @@ pub(crate) use read::{
     AllReferrers, KnownTags, ReadOrder, ReferrerBatch, ReferrerBatches, SeenReferrers,
     all_referrers,
 };
+pub(crate) use repair::remove_dead_entries;
 pub(crate) use seen_list::SeenList;
 pub(crate) use settle::{Change, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot};
 pub(crate) use shared_tag::SharedTag;

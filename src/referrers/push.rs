@@ -15,12 +15,14 @@ use crate::domain::{Descriptor, Digest, Manifest, MediaType, Repository, Tag};
 use crate::registry::{Referrer, Referrers, RegistryError, Stored};
 
 /// Pushes a referrer of `subject` with `push`, and adds its entry where the registry does not list it by itself. `seen`
-/// is the result of an earlier lookup. Returns the entry, and the remaining work until it is stable.
+/// is the result of an earlier lookup, and `age` says whether others may have listed entries that it did not find. Returns
+/// the entry, and the remaining work until it is stable.
 pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
     context: &'a Context,
     repository: &'a Repository,
     subject: &'a Digest,
     seen: SeenReferrers,
+    age: SubjectAge,
     push: impl Future<Output = Result<(Descriptor, Stored), E>>,
 ) -> Result<(Descriptor, PendingSettle<'a, E>), E> {
     let shared = SharedTag::of_referrers(context, repository, subject).seen(seen.list);
@@ -30,7 +32,8 @@ pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
         if seen.has_api {
             return Ok::<_, E>(None);
         }
-        Ok(Some(shared.read_snapshot().await?))
+        // The lookup found an entry or none. Only an absent list may be late.
+        Ok(Some(shared.read_snapshot_of(age).await?))
     };
     let ((entry, stored), snapshot) = tokio::try_join!(push, snapshot)?;
     let is_promised = seen.has_api && stored.subject.as_ref() == Some(subject);

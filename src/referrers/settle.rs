@@ -7,6 +7,8 @@
 //!    refuses writes whose condition does not hold.
 //! 5. Read the tag until it is unchanged between two reads. If another writer removed the entries, write them again.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,8 @@ use futures_util::future::{LocalBoxFuture, try_join_all};
 use tokio::sync::SemaphorePermit;
 
 use super::ListError;
+use super::dead_entries::{dead_entries, warn_of_removal};
+use super::index::without_entries;
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use crate::context::Context;
@@ -25,6 +29,8 @@ const LIST_MAX_BYTES: usize = 4 << 20;
 /// The shortest wait before such a tag is read again. Measured with 8 concurrent writers: without the wait 63 of 160
 /// entries were lost, with it none.
 const SETTLE: Duration = Duration::from_millis(300);
+/// The number of reads of an absent tag while a list of others may become visible.
+const PROPAGATION_READS: u32 = 3;
 /// The maximum number of rounds in which an overwritten list is written again.
 const ROUNDS_MAX: u32 = 60;
 
@@ -63,8 +69,8 @@ pub(crate) struct TagSnapshot {
 pub(crate) enum SubjectAge {
     /// This run stored it, so nobody else has listed anything for it.
     New,
-    /// The subject may have been there before.
-    Unknown,
+    /// The subject may have been there before. If the tag was absent at an earlier read, this is the time of that read.
+    Unknown(Option<Instant>),
 }
 
 /// The time of a read.
@@ -87,6 +93,11 @@ impl TagSnapshot {
     /// Returns the snapshot for a merge that takes long.
     pub(crate) fn for_long_merge(self) -> Self {
         Self { read: None, ..self }
+    }
+
+    /// Reports whether the tag was absent.
+    fn is_empty(&self) -> bool {
+        self.list.is_none() && self.unusable.is_none()
     }
 
     /// Returns the list that the tag pointed to.
@@ -122,6 +133,8 @@ impl<E: From<ListError> + From<RegistryError>> MergeError for E {}
 pub(crate) struct SharedTagWriter<'a> {
     shared: SharedTag<'a>,
     context: &'a Context,
+    /// Entries whose manifests are gone, if the registry refuses the list because of them.
+    dead: RefCell<BTreeSet<Digest>>,
 }
 
 impl<'a> Deref for SharedTagWriter<'a> {
@@ -134,7 +147,11 @@ impl<'a> Deref for SharedTagWriter<'a> {
 
 impl<'a> SharedTagWriter<'a> {
     pub(crate) fn new(context: &'a Context, shared: SharedTag<'a>) -> Self {
-        Self { shared, context }
+        Self {
+            shared,
+            context,
+            dead: RefCell::default(),
+        }
     }
 
     /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Starts from `snapshot`,
@@ -258,9 +275,13 @@ impl<'a> SharedTagWriter<'a> {
             None
         };
         let merged = merge(current.as_ref().or(last_seen.as_ref())).await?;
-        let Some(change) = merged.or_else(|| last_seen.as_ref().map(Change::of)) else {
+        let Some(mut change) = merged.or_else(|| last_seen.as_ref().map(Change::of)) else {
             return Ok(Some(WriteRound::Unchanged(digest)));
         };
+        let living = without_entries(&change.bytes, &self.dead.borrow());
+        if let Some(bytes) = living.map_err(ListError::Unwritable)? {
+            change.bytes = bytes;
+        }
         // SPEC: registries should accept manifests of 4 megabytes. The answer of some to a longer one looks like an
         // outage.
         if change.bytes.len() > LIST_MAX_BYTES {
@@ -271,13 +292,35 @@ impl<'a> SharedTagWriter<'a> {
                 limit: LIST_MAX_BYTES,
             }));
         }
-        let Some(wait) = self.write(&change, digest.as_ref(), &snapshot).await? else {
+        let wait = match self.write(&change, digest.as_ref(), &snapshot).await {
+            Err(error)
+                if error.lacks_parts() && self.find_dead_entries(current.as_ref()).await? =>
+            {
+                return Ok(None);
+            }
+            written => written?,
+        };
+        let Some(wait) = wait else {
             return Ok(None);
         };
         // Content that does not parse is handled at the next read.
         let written = Manifest::parse(change.bytes.clone(), change.media_type.clone());
         self.seen.replace(written.ok().map(SeenList::of));
         Ok(Some(WriteRound::Written(Digest::of(&change.bytes), wait)))
+    }
+
+    /// Finds entries because of which the registry refuses the list. Returns `true` if there are any that were not known.
+    async fn find_dead_entries(&self, current: Option<&Manifest>) -> Result<bool, RegistryError> {
+        let list = current.filter(|_| self.tag == self.subject.referrers_tag());
+        let Some(list) = list else {
+            return Ok(false);
+        };
+        let found = dead_entries(self.context, self.repository, list).await?;
+        let new: BTreeSet<Digest> = found.difference(&self.dead.borrow()).cloned().collect();
+        warn_of_removal(self.context, self, &new);
+        let is_any = !new.is_empty();
+        self.dead.borrow_mut().extend(new);
+        Ok(is_any)
     }
 
     /// Reads the tag before it is changed, such as by [`Self::update_from`].
@@ -304,16 +347,29 @@ impl<'a> SharedTagWriter<'a> {
         })
     }
 
-    /// Reads the tag before it is changed. An absent tag is read a second time if the subject may be older than this
-    /// run: others may have listed entries for it, and the first read may be stale.
+    /// Reads the tag before it is changed. If the subject may be older than this run, an absent tag is read again until
+    /// `propagation` has passed since it was first absent: others may have listed entries for the subject, and the
+    /// registry may not show them yet.
     pub(crate) async fn read_snapshot_of(
         &self,
         age: SubjectAge,
     ) -> Result<TagSnapshot, RegistryError> {
-        let snapshot = self.read_snapshot().await?;
-        let is_empty = snapshot.list.is_none() && snapshot.unusable.is_none();
-        if is_empty && age == SubjectAge::Unknown {
-            return self.read_snapshot().await;
+        let began = Instant::now();
+        let mut snapshot = self.read_snapshot().await?;
+        let SubjectAge::Unknown(absent_since) = age else {
+            return Ok(snapshot);
+        };
+        let propagation = self.context.retry_policy.propagation;
+        let absent_since = absent_since.unwrap_or(began);
+        let mut is_first = true;
+        while snapshot.is_empty() {
+            let left = propagation.saturating_sub(absent_since.elapsed());
+            if left.is_zero() && !is_first {
+                break;
+            }
+            is_first = false;
+            tokio::time::sleep(left.min(propagation / PROPAGATION_READS)).await;
+            snapshot = self.read_snapshot().await?;
         }
         Ok(snapshot)
     }

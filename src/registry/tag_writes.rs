@@ -6,7 +6,7 @@ use super::client::Registry;
 use super::conditions::{Condition, Support, is_unmet};
 use super::error::{RegistryError, RegistryErrorKind};
 use super::manifest_writes::push;
-use super::redirects::write_once;
+use super::redirects::{send_write, write_once};
 use super::sender::RegistryRequest;
 use crate::domain::{Digest, FullTag, MediaType};
 use crate::http::Response;
@@ -114,6 +114,32 @@ impl Registry {
             }
         }
         self.guard(tag, Some(&sent))
+    }
+
+    /// Writes the content of a tag again, which changes nothing, to find out whether the registry still accepts it. A
+    /// refusal is an error, though the tag has this content.
+    pub async fn write_again(
+        &self,
+        tag: &FullTag,
+        media_type: &MediaType,
+        bytes: &[u8],
+    ) -> Result<(), RegistryError> {
+        let (repository, reference) = (&tag.repository, tag.reference());
+        let digest = Digest::of(bytes);
+        let features = self.sender.features();
+        let put = RegistryRequest {
+            condition: features.condition(repository, &reference, Some(&digest)),
+            ..push(repository, &reference, media_type, bytes)
+        };
+        let answered = send_write(&self.sender, &put).await;
+        let accepted = answered.and_then(|response| {
+            if response.status.is_success() {
+                Ok(())
+            } else {
+                Err(RegistryErrorKind::refused(&response))
+            }
+        });
+        accepted.map_err(|kind| self.write_error(repository, &reference, kind))
     }
 
     async fn replace(

@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::unsigned::MissingSignature;
 use super::{SignatureError, legacy_attach};
 use crate::context::Context;
 use crate::domain::{
@@ -12,7 +13,7 @@ use crate::domain::{
     Reference, Repository, SIGN_PREDICATE, SignatureFormat,
 };
 use crate::outcome::SignatureLocation;
-use crate::referrers::{ListError, PendingSettle, SeenList, SeenReferrers, push_referrer};
+use crate::referrers::{ListError, PendingSettle, push_referrer};
 use crate::registry::{RegistryError, Stored};
 use crate::sigstore::{LegacySignature, Signature};
 
@@ -51,10 +52,12 @@ impl<'a> Attacher<'a> {
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
-        seen: Option<SeenList>,
+        missing: &MissingSignature,
     ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
-        legacy_attach::attach(context, repository, &subject.digest, signature, seen).await
+        let seen = missing.legacy.clone();
+        let age = missing.age;
+        legacy_attach::attach(context, repository, &subject.digest, signature, seen, age).await
     }
 
     /// Stores a bundle as a referrer of `subject`. Returns its location once the registry lists it, and the remaining
@@ -63,12 +66,13 @@ impl<'a> Attacher<'a> {
         &self,
         subject: &'a Descriptor,
         signature: &Signature,
-        seen: &SeenReferrers,
+        missing: &MissingSignature,
     ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
         let bytes = self.upload_parts(subject, signature).await?;
         let push = self.push_manifest(&signature.bundle, bytes);
-        let pushed = push_referrer(context, repository, &subject.digest, seen.clone(), push);
+        let (seen, age) = (missing.referrers.clone(), missing.age);
+        let pushed = push_referrer(context, repository, &subject.digest, seen, age, push);
         let (entry, pending_settle) = pushed.await?;
         let location = SignatureLocation {
             format: SignatureFormat::Bundle,

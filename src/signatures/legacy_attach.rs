@@ -6,7 +6,7 @@ use super::legacy_manifest::{SignatureConfig, append, begin, config_of, contains
 use crate::context::{Context, ReadContext};
 use crate::domain::{Digest, Manifest, Repository};
 use crate::outcome::SignatureLocation;
-use crate::referrers::{PendingSettle, SeenList, SharedTagWriter, TagSnapshot};
+use crate::referrers::{PendingSettle, SeenList, SharedTagWriter, SubjectAge, TagSnapshot};
 use crate::sigstore::LegacySignature;
 
 /// The maximum length of the config of a signature manifest.
@@ -19,6 +19,7 @@ pub(crate) async fn attach<'a>(
     subject: &'a Digest,
     signature: &LegacySignature,
     seen: Option<SeenList>,
+    age: SubjectAge,
 ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
     let ours = signature.clone();
     let shared = || tag(context, repository, subject);
@@ -34,8 +35,11 @@ pub(crate) async fn attach<'a>(
         append(manifest, config, &ours).map(Some)
     };
     // The parts are uploaded first, and the tag is looked at just before the write.
-    let snapshot = TagSnapshot::from_earlier_read(seen.clone());
-    let writer = SharedTagWriter::new(context, shared().seen(seen));
+    let writer = SharedTagWriter::new(context, shared().seen(seen.clone()));
+    let snapshot = match (&seen, age) {
+        (None, SubjectAge::Unknown(_)) => writer.read_snapshot_of(age).await?.for_long_merge(),
+        (Some(_), _) | (None, SubjectAge::New) => TagSnapshot::from_earlier_read(seen),
+    };
     let (manifest, pending_settle) = writer.update_from(snapshot, add).await?;
     // The tag had the signature already, or it was just written.
     let manifest = manifest

@@ -73,12 +73,9 @@ impl<'a> SigningStep<'a> {
     ) -> StoredSignature<'a> {
         let of = &one.subject;
         let done = match &**content {
-            SignatureContent::Bundle(bundle) => {
-                attacher.attach(of, bundle, &missing.referrers).await
-            }
+            SignatureContent::Bundle(bundle) => attacher.attach(of, bundle, missing).await,
             SignatureContent::Legacy(signature) => {
-                let seen = missing.legacy.clone();
-                attacher.attach_legacy(of, signature, seen).await
+                attacher.attach_legacy(of, signature, missing).await
             }
         };
         let (location, pending_settle) = done.map_err(|source| {

@@ -1,5 +1,8 @@
 //! Finds missing signatures: looks up everything that is to be signed, before anything is signed.
 
+use std::time::Instant;
+
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::lookup::{FoundSignature, Lookup, Search, look_up};
@@ -12,7 +15,7 @@ use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, cha
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::plan::Vouched;
-use crate::referrers::{SeenList, SeenReferrers, SharedTag};
+use crate::referrers::{SeenList, SeenReferrers, SharedTag, SubjectAge, remove_dead_entries};
 use crate::sigstore::{Trust, Verified};
 
 /// The maximum number of listed but absent digests that are named in warnings.
@@ -62,6 +65,8 @@ pub(crate) struct MissingSignature {
     pub referrers: SeenReferrers,
     /// The content of the tag for the older format.
     pub legacy: Option<SeenList>,
+    /// Says whether others may have listed signatures that the lookup did not find.
+    pub age: SubjectAge,
 }
 
 /// The expected result of a lookup. It decides the order of the search, never the verdict.
@@ -108,6 +113,15 @@ impl SignatureQuery {
 }
 
 impl Unsigned {
+    /// Notes that this run stores `digest` in `repository` for the first time.
+    pub(crate) fn note_new(&mut self, repository: &Repository, digest: &Digest) {
+        if self.subject.digest == *digest {
+            let missing = self.missing.iter_mut();
+            let there = missing.filter(|missing| missing.repository == *repository);
+            there.for_each(|missing| missing.age = SubjectAge::New);
+        }
+    }
+
     /// Returns each unsigned digest, with the repository that will get its signature.
     pub(crate) fn names(&self) -> impl Iterator<Item = (Subject, &MissingSignature)> {
         self.missing.iter().map(|missing| {
@@ -182,6 +196,7 @@ impl SigningContext {
         }
         let unsigned = unsigned(signing.formats, &found, &self.trust);
         if context.mode == Mode::Apply {
+            remove_dead_entries_of(context, signing.formats, &found).await?;
             match self.check_certificate(policy, &unsigned).await {
                 // Signing will fail in the same way, and the inputs decide about that failure.
                 Err(error) if error.is_signing_outage() => (),
@@ -289,6 +304,26 @@ fn check_lists(
     Ok(())
 }
 
+/// Makes room for signatures in lists that the registry refuses because of entries whose manifests are gone.
+async fn remove_dead_entries_of(
+    context: &Context,
+    formats: Formats,
+    found: &[(ToSign, Lookup)],
+) -> Result<(), SignatureError> {
+    let lacks_bundle =
+        |lookup: &Lookup| missing(formats, lookup).contains(&SignatureFormat::Bundle);
+    let with_lost = found
+        .iter()
+        .filter(|(_, lookup)| lookup.dangling_count > 0 && lacks_bundle(lookup));
+    let removals = with_lost.map(|(wanted, lookup)| {
+        let SignatureQuery {
+            repository, digest, ..
+        } = &wanted.query;
+        remove_dead_entries::<SignatureError>(context, repository, digest, &lookup.referrers)
+    });
+    try_join_all(removals).await.map(drop)
+}
+
 fn warn_of_lost(context: &Context, wanted: &SignatureQuery, lookup: &Lookup) {
     let subject = &wanted.digest;
     let shown = lookup.dangling.iter().take(LOST_SHOWN);
@@ -327,6 +362,7 @@ fn missing(formats: Formats, lookup: &Lookup) -> Vec<SignatureFormat> {
 /// Returns each missing signature once, with a copy of it if another repository has one that may be stored.
 fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<Unsigned> {
     let mut unsigned: Vec<Unsigned> = Vec::new();
+    let age = SubjectAge::Unknown(Some(Instant::now()));
     for (wanted, lookup) in found {
         let subject = &wanted.subject;
         for format in missing(formats, lookup) {
@@ -334,6 +370,7 @@ fn unsigned(formats: Formats, found: &[(ToSign, Lookup)], trust: &Trust) -> Vec<
                 repository: wanted.query.repository.clone(),
                 referrers: lookup.referrers.clone(),
                 legacy: lookup.legacy.clone(),
+                age,
             };
             let same =
                 |one: &&mut Unsigned| one.subject.digest == subject.digest && one.format == format;

@@ -24,6 +24,7 @@ mod contract;
 mod copies;
 mod create;
 mod credentials;
+mod dead_entries;
 mod deletion;
 mod deletion_ghcr;
 mod earlier_records;

@@ -83,13 +83,17 @@ pub(super) async fn seal(
         }
     };
     let without_index = async { Ok(without_index(context, &plan).await) };
-    let (unsigned, without_index) = tokio::try_join!(unsigned, without_index)?;
+    let (mut unsigned, without_index) = tokio::try_join!(unsigned, without_index)?;
     if context.mode == Mode::DryRun {
         return Ok(());
     }
     // The record names an index before it is created: a cleanup may delete it.
     for repository in without_index {
-        outcome.note_creation(repository, plan.target.manifest().digest());
+        let digest = plan.target.manifest().digest();
+        outcome.note_creation(repository, digest);
+        for one in &mut unsigned {
+            one.note_new(repository, digest);
+        }
     }
     record_writer.save(outcome)?;
     // Push, sign and tag. Each step is done everywhere before the next begins.

@@ -36,6 +36,7 @@ fn context_with(events: Events) -> Context {
         delay: Duration::from_millis(2),
         max_delay: Duration::from_millis(5),
         at_least: Duration::ZERO,
+        propagation: Duration::ZERO,
     };
     let registry = Registry::new(RegistrySettings {
         http: Client::for_tests().unwrap(),

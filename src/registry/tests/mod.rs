@@ -44,6 +44,7 @@ impl Bench {
                 delay: Duration::from_millis(2),
                 max_delay: Duration::from_millis(5),
                 at_least: Duration::ZERO,
+                propagation: Duration::ZERO,
             },
             events: Events::new(move |event| heard.lock().unwrap().push(event)),
         });

@@ -27,6 +27,7 @@ const ONCE: RetryPolicy = RetryPolicy {
     delay: Duration::ZERO,
     max_delay: Duration::ZERO,
     at_least: Duration::ZERO,
+    propagation: Duration::ZERO,
 };
 
 /// The content of a response's body.

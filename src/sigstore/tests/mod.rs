@@ -29,6 +29,7 @@ fn impatient() -> RetryPolicy {
         delay: Duration::from_millis(1),
         max_delay: Duration::from_millis(2),
         at_least: Duration::ZERO,
+        propagation: Duration::ZERO,
     }
 }
 

@@ -82,6 +82,7 @@ impl Action {
         action
             .input("command", command)
             .input("retry-delay", "10ms")
+            .input("propagation", "0ms")
             // A machine under load takes long; a run that hangs ends by it.
             .input("timeout", "6m")
             .input("ca-bundle", sandbox::certificate_authority())

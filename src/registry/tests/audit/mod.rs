@@ -157,6 +157,7 @@ impl Stage {
                 delay: Duration::ZERO,
                 max_delay: Duration::ZERO,
                 at_least: Duration::ZERO,
+                propagation: Duration::ZERO,
             },
             events: Events::silent(),
         })

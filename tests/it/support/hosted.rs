@@ -80,7 +80,7 @@ impl Hosted {
                 let config = json!({"auths": {host: {"auth": "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==", "identitytoken": PASSWORD}}});
                 docker_config(action, &config)
             }
-            Service::ArtifactRegistry | Service::Quay | Service::Harbor => {
+            Service::ArtifactRegistry | Service::Quay | Service::Harbor | Service::GitLab => {
                 action.input("registry-auths", auths(host, user(self.service), PASSWORD))
             }
         }
@@ -150,7 +150,8 @@ fn api(service: Service) -> Option<&'static str> {
         | Service::Acr
         | Service::ArtifactRegistry
         | Service::Quay
-        | Service::Harbor => None,
+        | Service::Harbor
+        | Service::GitLab => None,
     }
 }
 
@@ -163,6 +164,7 @@ pub(crate) fn user(service: Service) -> &'static str {
         Service::ArtifactRegistry => "oauth2accesstoken",
         Service::Quay => "octo-org+robot",
         Service::Harbor => "robot$octo-org+release",
+        Service::GitLab => "gitlab-ci-token",
     }
 }
 

@@ -19,7 +19,9 @@ pub(crate) fn asked(service: Service) -> (&'static str, &'static str) {
             "DELETE",
             "/api/v2.0/projects/octo-org/repositories/app/artifacts/*",
         ),
-        Service::ArtifactRegistry | Service::Quay => ("DELETE", "/v2/octo-org/app/manifests/*"),
+        Service::ArtifactRegistry | Service::Quay | Service::GitLab => {
+            ("DELETE", "/v2/octo-org/app/manifests/*")
+        }
     }
 }
 
@@ -79,7 +81,8 @@ impl Published {
             | Service::Acr
             | Service::ArtifactRegistry
             | Service::Quay
-            | Service::Harbor => self.cleanup(),
+            | Service::Harbor
+            | Service::GitLab => self.cleanup(),
         }
     }
 

@@ -122,7 +122,12 @@ impl Trigger {
 
     /// Redirects with 307 to another address. The request has no effect.
     pub fn redirect_to(self, url: &str) -> Fault {
-        self.answer(307, &[("location", url)], "")
+        self.redirect(307, url)
+    }
+
+    /// Redirects with this status to an absolute or relative location. The request has no effect.
+    pub fn redirect(self, status: u16, location: &str) -> Fault {
+        self.answer(status, &[("location", location)], "")
     }
 
     /// Drops the connection before the request has its effect; with HTTP/2 resets the stream (`INTERNAL_ERROR`).

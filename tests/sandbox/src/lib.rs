@@ -34,8 +34,8 @@ pub use names::{Family, NameAnswer, NameServer};
 pub use proof::Proof;
 pub use proxy::Proxy;
 pub use registry::{
-    Auth, Deletes, Image, IndexWithProvenance, Kind, Options, Referrers, Registry, Service,
-    Signatures, Snapshot, Tagging,
+    Algorithm, Auth, Conditions, Deletes, Image, IndexWithProvenance, Kind, ManifestReads, Options,
+    Referrers, Registry, Service, Signatures, Snapshot, TagParameter, Tagging,
 };
 pub use runner::{Assignment, Form, Runner, values};
 pub use scripted::{Asked, Manner, Said, Scripted};

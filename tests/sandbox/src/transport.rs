@@ -206,7 +206,10 @@ fn server_config(protocols: &[&str], certificate: ServerCertificate) -> ServerCo
 /// Issues a certificate as DER, and its key as PKCS 8.
 fn issue(certificate: ServerCertificate) -> (Vec<u8>, Vec<u8>) {
     let key = Key::generate();
-    let hosted = Service::ALL.iter().flat_map(|service| service.hosts());
+    let hosted = Service::ALL
+        .into_iter()
+        .chain([Service::GitLab])
+        .flat_map(Service::hosts);
     let names: Vec<&str> = NAMES.into_iter().chain(hosted).collect();
     let (now, hour) = (SystemTime::now(), Duration::from_hours(1));
     let good = now - hour..now + 24 * hour;

@@ -305,6 +305,7 @@ fn unauthorized(message: &str) -> Reply {
 
 fn refusal(status: u16, code: &'static str, message: &str) -> Reply {
     let refusal = Refusal {
+        detail: None,
         status,
         code,
         message: message.to_owned(),

@@ -1,8 +1,9 @@
 //! Blobs and their uploads: in one go, in chunks, or mounted from another repository.
 
-use super::routes::{Refusal, is_digest, refuse};
+use super::digest::{Algorithm, is_digest, is_digest_of};
+use super::ranges;
+use super::routes::{Refusal, refuse};
 use super::store::Store;
-use crate::encoding::sha256_text;
 use crate::server::{Call, Reply};
 
 /// `/v2/NAME/blobs/DIGEST`.
@@ -21,8 +22,7 @@ pub(crate) fn blob(
     }
     match call.method.as_str() {
         "GET" | "HEAD" => match store.blob(name, digest) {
-            Some(bytes) => Ok(Reply::new(200)
-                .body("application/octet-stream", bytes.clone())
+            Some(bytes) => Ok(ranges::content(call, "application/octet-stream", bytes)
                 .header("docker-content-digest", digest)),
             None => refuse(404, "BLOB_UNKNOWN", "blob unknown to registry"),
         },
@@ -34,18 +34,22 @@ pub(crate) fn blob(
 
 /// The storage behind the registry, the target of its signed addresses: `/NAME/DIGEST`.
 pub(crate) fn stored(store: &Store, call: &Call) -> Reply {
-    // The answer of S3. The storages of Azure and Google also refuse, in other words.
     if call.header("authorization").is_some() {
-        return Reply::new(400).body(
-            "application/xml",
-            "<Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message>",
-        );
+        return two_auth_mechanisms();
     }
     let place = call.path.trim_start_matches('/').rsplit_once('/');
     match place.and_then(|(name, digest)| store.blob(name, digest)) {
-        Some(bytes) => Reply::new(200).body("application/octet-stream", bytes.clone()),
+        Some(bytes) => ranges::content(call, "application/octet-stream", bytes),
         None => Reply::new(404).body("application/xml", "<Code>NoSuchKey</Code>"),
     }
+}
+
+/// The answer of S3 to credentials beside a signed address. The storages of Azure and Google also refuse, in other words.
+pub(crate) fn two_auth_mechanisms() -> Reply {
+    Reply::new(400).body(
+        "application/xml",
+        "<Code>InvalidArgument</Code><Message>Only one auth mechanism allowed</Message>",
+    )
 }
 
 /// `POST /v2/NAME/blobs/uploads/`: a mount, a whole blob, or the start of an upload.
@@ -55,6 +59,12 @@ pub(crate) fn begin(
     name: &str,
     takes_whole: bool,
 ) -> Result<Reply, Refusal> {
+    if let Some(name) = call.query("digest-algorithm")
+        && Algorithm::named(name).is_none()
+    {
+        let message = format!("unsupported digest algorithm: {name}");
+        return refuse(400, "DIGEST_INVALID", message);
+    }
     if let (Some(digest), Some(from)) = (call.query("mount"), call.query("from"))
         && store.mount(name, digest, from)
     {
@@ -113,14 +123,14 @@ pub(crate) fn upload(
 }
 
 fn finish(store: &mut Store, name: &str, digest: &str, bytes: &[u8]) -> Result<Reply, Refusal> {
-    if digest != sha256_text(bytes) {
+    let Some(algorithm) = Algorithm::of(digest).filter(|_| is_digest_of(digest, bytes)) else {
         return refuse(
             400,
             "DIGEST_INVALID",
             format!("provided digest did not match uploaded content: {digest}"),
         );
-    }
-    store.put_blob(name, bytes);
+    };
+    store.put_blob(name, algorithm, bytes);
     Ok(created(name, digest))
 }
 

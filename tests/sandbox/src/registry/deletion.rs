@@ -44,7 +44,8 @@ pub(crate) fn answer(
         | Service::Ecr
         | Service::EcrPublic
         | Service::ArtifactRegistry
-        | Service::Quay => None,
+        | Service::Quay
+        | Service::GitLab => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Small real images: a layer with one file, a config, a manifest. Their bytes are always equal.
 
+use super::digest::Algorithm::{self, Sha256};
 use super::routes::Routes;
 use crate::encoding::sha256_text;
 use flate2::Compression;
@@ -69,6 +70,7 @@ pub struct IndexWithProvenance {
 
 pub(crate) fn push_image(
     service: &Routes,
+    algorithm: Algorithm,
     repository: &str,
     platform: &str,
     kind: Kind,
@@ -86,8 +88,8 @@ pub(crate) fn push_image(
     let config = config.to_string();
 
     let mut store = service.store();
-    let layer_digest = store.put_blob(repository, &layer);
-    let config_digest = store.put_blob(repository, config.as_bytes());
+    let layer_digest = store.put_blob(repository, algorithm, &layer);
+    let config_digest = store.put_blob(repository, algorithm, config.as_bytes());
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": kind.manifest(),
@@ -95,7 +97,7 @@ pub(crate) fn push_image(
         "layers": [{"mediaType": kind.layer(), "digest": layer_digest, "size": layer.len()}],
     })
     .to_string();
-    let digest = store.put_manifest(repository, None, kind.manifest(), manifest.as_bytes());
+    let digest = store.put_manifest(repository, algorithm, kind.manifest(), manifest.as_bytes());
     Image {
         digest,
         config: config_digest,
@@ -111,7 +113,7 @@ pub(crate) fn push_index_with_provenance(
     repository: &str,
     platform: &str,
 ) -> IndexWithProvenance {
-    let image = push_image(service, repository, platform, Kind::Oci, 0);
+    let image = push_image(service, Sha256, repository, platform, Kind::Oci, 0);
     let hex = image.digest.trim_start_matches("sha256:");
     let statement = json!({
         "_type": "https://in-toto.io/Statement/v0.1",
@@ -125,8 +127,8 @@ pub(crate) fn push_index_with_provenance(
     let config = config.to_string();
 
     let mut store = service.store();
-    let layer = store.put_blob(repository, statement.as_bytes());
-    let config_digest = store.put_blob(repository, config.as_bytes());
+    let layer = store.put_blob(repository, Sha256, statement.as_bytes());
+    let config_digest = store.put_blob(repository, Sha256, config.as_bytes());
     let attestation = json!({
         "schemaVersion": 2,
         "mediaType": Kind::Oci.manifest(),
@@ -141,7 +143,7 @@ pub(crate) fn push_index_with_provenance(
     .to_string();
     let manifest_type = Kind::Oci.manifest();
     let attestation_digest =
-        store.put_manifest(repository, None, manifest_type, attestation.as_bytes());
+        store.put_manifest(repository, Sha256, manifest_type, attestation.as_bytes());
     let index_type = "application/vnd.oci.image.index.v1+json";
     let index = json!({
         "schemaVersion": 2,
@@ -165,7 +167,7 @@ pub(crate) fn push_index_with_provenance(
     // Pretty-printed, like BuildKit's.
     let index = format!("{index:#}");
     IndexWithProvenance {
-        digest: store.put_manifest(repository, None, index_type, index.as_bytes()),
+        digest: store.put_manifest(repository, Sha256, index_type, index.as_bytes()),
         image,
         attestation: attestation_digest,
     }

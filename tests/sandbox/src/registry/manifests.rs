@@ -1,26 +1,22 @@
-//! Manifests: the checks of a push, reads, deletions, and referrers.
+//! Manifests: reads, deletions, and referrers.
 
-use super::options::{Deletes, Options, Referrers};
-use super::routes::{Refusal, is_digest, refuse};
-use super::services::Habits;
+use super::digest::is_digest;
+use super::gitlab;
+use super::options::{Deletes, Options};
+use super::push::OCI_INDEX;
+use super::routes::{Refusal, refuse};
 use super::store::{Manifest, Store};
-use crate::encoding::sha256_text;
 use crate::server::{Call, Reply};
 use serde_json::{Value, json};
 
-const MANIFEST_MAX_BYTES: usize = 4 * 1024 * 1024;
-const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-
 pub(crate) fn get(
     store: &mut Store,
-    habits: &Habits,
+    options: &Options,
     call: &Call,
     name: &str,
     reference: &str,
 ) -> Result<Reply, Refusal> {
+    let habits = &options.habits;
     if !store.knows(name) {
         return refuse(
             404,
@@ -32,16 +28,23 @@ pub(crate) fn get(
     let is_hidden = |media_type: &str| {
         habits.insists_on_accept && media_type == OCI_INDEX && !accepted.contains(OCI_INDEX)
     };
-    match store.read_manifest(name, reference) {
+    let image = gitlab::image_of_dash(store, name, reference);
+    let image = image.filter(|_| habits.takes_dash_for_colon);
+    match store.read_manifest(name, image.as_deref().unwrap_or(reference)) {
         Some(manifest) if is_hidden(&manifest.media_type) => refuse(
             404,
             "MANIFEST_UNKNOWN",
             "OCI index found, but Accept header does not support OCI indexes",
         ),
-        Some(manifest) => Ok(Reply::new(200)
-            .body(&manifest.media_type, manifest.bytes.clone())
-            .header("docker-content-digest", manifest.digest.clone())
-            .header("etag", format!("\"{}\"", manifest.digest))),
+        Some(manifest) => {
+            let reply = Reply::new(200)
+                .body(&manifest.media_type, manifest.bytes.clone())
+                .header("docker-content-digest", manifest.digest.clone());
+            Ok(match options.conditions.etag(&manifest.digest) {
+                Some(etag) => reply.header("etag", etag),
+                None => reply,
+            })
+        }
         None => {
             let code = if store.has_expired(name, reference) {
                 habits.expired_tag
@@ -51,60 +54,6 @@ pub(crate) fn get(
             refuse(404, code, format!("manifest unknown: {reference}"))
         }
     }
-}
-
-pub(crate) fn put(
-    store: &mut Store,
-    options: &Options,
-    call: &Call,
-    name: &str,
-    reference: &str,
-) -> Result<Reply, Refusal> {
-    if call.body.len() > MANIFEST_MAX_BYTES {
-        return refuse(413, "SIZE_INVALID", "manifest exceeds 4 MiB");
-    }
-    let digest = sha256_text(&call.body);
-    let tag = if reference.contains(':') {
-        if reference != digest {
-            return refuse(
-                400,
-                "DIGEST_INVALID",
-                "provided digest did not match uploaded content",
-            );
-        }
-        None
-    } else {
-        Some(check_tag(reference)?)
-    };
-    let content_type = call.header("content-type").unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim();
-    let manifest: Value = serde_json::from_slice(&call.body)
-        .or_else(|error| refuse(400, "MANIFEST_INVALID", error.to_string()))?;
-    check_media_type(media_type, &manifest)?;
-    check_parts(store, name, media_type, &manifest)?;
-    if let Some(tag) = tag.filter(|_| options.immutable_tags)
-        && let Some(held) = store.tags(name).get(tag)
-        && *held != digest
-    {
-        return refuse(
-            400,
-            "TAG_INVALID",
-            format!(
-                "The image tag '{tag}' already exists in the '{name}' repository and cannot be overwritten because the tag is immutable."
-            ),
-        );
-    }
-    store.put_manifest(name, tag, media_type, &call.body);
-    let mut reply = Reply::new(201);
-    if options.habits.names_place {
-        reply = reply.header("location", format!("/v2/{name}/manifests/{digest}"));
-    }
-    reply = reply.header("docker-content-digest", digest);
-    let states_subject = options.habits.states_subject && options.referrers == Referrers::Api;
-    Ok(match manifest["subject"]["digest"].as_str() {
-        Some(subject) if states_subject => reply.header("oci-subject", subject),
-        _ => reply,
-    })
 }
 
 pub(crate) fn delete(
@@ -214,77 +163,6 @@ fn referrer(manifest: &Manifest, digest: &str) -> Option<Value> {
         entry["annotations"] = content["annotations"].clone();
     }
     Some(entry)
-}
-
-fn check_tag(tag: &str) -> Result<&str, Refusal> {
-    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let fine = tag.len() <= 128
-        && tag.bytes().next().is_some_and(word)
-        && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-');
-    if fine {
-        return Ok(tag);
-    }
-    refuse(400, "TAG_INVALID", format!("invalid tag: {tag}"))
-}
-
-fn check_media_type(media_type: &str, manifest: &Value) -> Result<(), Refusal> {
-    if ![OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST].contains(&media_type) {
-        return refuse(
-            415,
-            "MANIFEST_INVALID",
-            format!("unknown manifest media type: {media_type}"),
-        );
-    }
-    let inner = manifest["mediaType"].as_str();
-    let optional = inner.is_none() && media_type.starts_with("application/vnd.oci.");
-    if inner != Some(media_type) && !optional {
-        return refuse(
-            400,
-            "MANIFEST_INVALID",
-            format!("content type is {media_type}, mediaType is {inner:?}"),
-        );
-    }
-    if manifest["schemaVersion"] != 2 {
-        return refuse(400, "MANIFEST_INVALID", "schemaVersion is not 2");
-    }
-    Ok(())
-}
-
-/// Checks that children, config and layers exist. The `subject` need not exist (SPEC).
-fn check_parts(
-    store: &Store,
-    name: &str,
-    media_type: &str,
-    manifest: &Value,
-) -> Result<(), Refusal> {
-    let is_index = media_type == OCI_INDEX || media_type == DOCKER_LIST;
-    let list = if is_index { "manifests" } else { "layers" };
-    let Some(entries) = manifest[list].as_array() else {
-        return refuse(400, "MANIFEST_INVALID", format!("{list} is missing"));
-    };
-    let config = (!is_index).then(|| &manifest["config"]);
-    for entry in config.into_iter().chain(entries) {
-        let Some(digest) = entry["digest"].as_str().filter(|d| is_digest(d)) else {
-            return refuse(400, "MANIFEST_INVALID", "a descriptor has no digest");
-        };
-        // Foreign layers are stored elsewhere.
-        let elsewhere = entry["urls"]
-            .as_array()
-            .is_some_and(|urls| !urls.is_empty());
-        let held = if is_index {
-            store.manifest(name, digest).is_some()
-        } else {
-            elsewhere || store.blob(name, digest).is_some()
-        };
-        if !held {
-            return refuse(
-                400,
-                "MANIFEST_BLOB_UNKNOWN",
-                format!("blob unknown to registry: {digest}"),
-            );
-        }
-    }
-    Ok(())
 }
 
 fn unknown<T>(reference: &str) -> Result<T, Refusal> {

@@ -3,21 +3,33 @@
 mod auth;
 mod aws;
 mod blobs;
+mod conditions;
 mod deletion;
+mod digest;
+mod gitlab;
 mod images;
 mod manifests;
 mod options;
+mod push;
+mod ranges;
+mod redirects;
 mod routes;
 mod services;
 mod sighting;
 mod store;
+mod tag_parameter;
 
+pub use conditions::Conditions;
+pub use digest::Algorithm;
 pub use images::{Image, IndexWithProvenance, Kind};
 pub use options::{Auth, Deletes, Options, Referrers};
+pub use redirects::ManifestReads;
 pub use services::Service;
 pub use sighting::{Signatures, Tagging};
+pub use tag_parameter::TagParameter;
 
 use crate::faults::Fault;
+use crate::listener::Listener;
 use crate::server::{Handler, Server};
 use crate::traffic::Request;
 use crate::transport::Transport;
@@ -31,6 +43,8 @@ use store::Store;
 pub struct Registry {
     server: Server,
     service: Arc<Routes>,
+    /// The second port, if the options need one.
+    _second: Option<Listener>,
 }
 
 /// The whole content of a registry at one moment, with its open uploads.
@@ -48,7 +62,17 @@ impl Registry {
             handler
         });
         let service = kept.expect("the server asked for its handler");
-        Self { server, service }
+        let needs_second = service.options.manifest_reads == ManifestReads::OtherHost
+            && service.options.service.is_none();
+        let second = needs_second.then(|| server.twin(transport));
+        if let Some(second) = &second {
+            service.second_port.get_or_init(|| second.address());
+        }
+        Self {
+            server,
+            service,
+            _second: second,
+        }
     }
 
     /// Returns `127.0.0.1:PORT`, as in image references.
@@ -89,7 +113,19 @@ impl Registry {
         kind: Kind,
         seed: u64,
     ) -> Image {
-        images::push_image(&self.service, repository, platform, kind, seed)
+        let algorithm = Algorithm::Sha256;
+        images::push_image(&self.service, algorithm, repository, platform, kind, seed)
+    }
+
+    /// Pushes a platform image whose manifest, config and layer have digests of this algorithm.
+    pub fn push_image_as(
+        &self,
+        algorithm: Algorithm,
+        repository: &str,
+        platform: &str,
+        kind: Kind,
+    ) -> Image {
+        images::push_image(&self.service, algorithm, repository, platform, kind, 0)
     }
 
     /// Pushes the index of a build with provenance for one platform: the image and its attestation.
@@ -109,9 +145,24 @@ impl Registry {
         media_type: &str,
         bytes: &[u8],
     ) -> String {
-        self.service
-            .store()
-            .put_manifest(repository, tag, media_type, bytes)
+        self.push_raw_as(Algorithm::Sha256, repository, tag, media_type, bytes)
+    }
+
+    /// Stores a manifest as it is under a digest of this algorithm; returns the digest.
+    pub fn push_raw_as(
+        &self,
+        algorithm: Algorithm,
+        repository: &str,
+        tag: Option<&str>,
+        media_type: &str,
+        bytes: &[u8],
+    ) -> String {
+        let mut store = self.service.store();
+        let digest = store.put_manifest(repository, algorithm, media_type, bytes);
+        if let Some(tag) = tag {
+            store.set_tag(repository, tag, &digest);
+        }
+        digest
     }
 
     /// Deletes a tag, as a client would.
@@ -121,7 +172,12 @@ impl Registry {
 
     /// Stores a blob; returns its digest.
     pub fn push_blob(&self, repository: &str, bytes: &[u8]) -> String {
-        self.service.store().put_blob(repository, bytes)
+        self.push_blob_as(Algorithm::Sha256, repository, bytes)
+    }
+
+    /// Stores a blob under a digest of this algorithm; returns the digest.
+    pub fn push_blob_as(&self, algorithm: Algorithm, repository: &str, bytes: &[u8]) -> String {
+        self.service.store().put_blob(repository, algorithm, bytes)
     }
 
     /// Points `tag` to `digest`, which need not exist.

@@ -1,7 +1,10 @@
 //! The options of the registry.
 
 use super::aws::Keys;
+use super::conditions::Conditions;
+use super::redirects::ManifestReads;
 use super::services::{Habits, Service};
+use super::tag_parameter::TagParameter;
 use crate::transport::Transport;
 use std::time::Duration;
 
@@ -69,6 +72,10 @@ pub struct Options {
     pub(crate) takes_whole: bool,
     pub(crate) upload_max: usize,
     pub(crate) part_min: usize,
+    pub(crate) tag_parameter: TagParameter,
+    pub(crate) conditions: Conditions,
+    pub(crate) manifest_reads: ManifestReads,
+    pub(crate) checks_children: bool,
 }
 
 impl Default for Options {
@@ -93,6 +100,10 @@ impl Default for Options {
             takes_whole: true,
             upload_max: usize::MAX,
             part_min: 0,
+            tag_parameter: TagParameter::Ignored,
+            conditions: Conditions::Ignored,
+            manifest_reads: ManifestReads::Direct,
+            checks_children: true,
         }
     }
 }
@@ -146,6 +157,7 @@ impl Options {
     #[must_use]
     pub fn like(mut self, service: Service, user: &str, password: &str) -> Self {
         self.habits = service.habits();
+        self.referrers = service.referrers().unwrap_or(self.referrers);
         self.service = Some(service);
         self.deletes = service.deletes();
         match service {
@@ -156,7 +168,8 @@ impl Options {
             | Service::Acr
             | Service::ArtifactRegistry
             | Service::Quay
-            | Service::Harbor => self.bearer(user, password),
+            | Service::Harbor
+            | Service::GitLab => self.bearer(user, password),
         }
     }
 
@@ -267,6 +280,35 @@ impl Options {
     #[must_use]
     pub fn page_size(mut self, entries: usize) -> Self {
         self.page_size = entries.max(1);
+        self
+    }
+
+    /// Sets the support for tags in the query of a push by digest.
+    #[must_use]
+    pub fn tag_parameter(mut self, support: TagParameter) -> Self {
+        self.tag_parameter = support;
+        self
+    }
+
+    /// Sets the support for conditions on pushes by tag.
+    #[must_use]
+    pub fn conditions(mut self, support: Conditions) -> Self {
+        self.conditions = support;
+        self
+    }
+
+    /// Sets whether reads of manifests are redirected (307), and to which host.
+    #[must_use]
+    pub fn redirects_manifests(mut self, reads: ManifestReads) -> Self {
+        self.manifest_reads = reads;
+        self
+    }
+
+    /// Sets whether an index with an absent child is refused (400 `MANIFEST_BLOB_UNKNOWN`). If not, it is accepted, like in
+    /// zot. Config and layers of an image are always checked.
+    #[must_use]
+    pub fn checks_children(mut self, checks: bool) -> Self {
+        self.checks_children = checks;
         self
     }
 }

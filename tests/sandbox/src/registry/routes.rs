@@ -5,12 +5,12 @@ use super::options::{Auth, Options, Referrers};
 use super::services::Listing;
 use super::sighting::{self, Tagging};
 use super::store::Store;
-use super::{aws, blobs, deletion, manifests};
+use super::{aws, blobs, deletion, manifests, push};
 use crate::faults::glob;
 use crate::server::{Call, Reply};
 use serde_json::json;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The registry's handler in the server.
 pub(crate) struct Routes {
@@ -18,6 +18,8 @@ pub(crate) struct Routes {
     taggings: Mutex<Vec<Tagging>>,
     pub(crate) tokens: Tokens,
     pub(crate) options: Options,
+    /// The address of a second port of the same server, if it has one.
+    pub(crate) second_port: OnceLock<SocketAddr>,
 }
 
 /// An error in the registry's own form.
@@ -26,6 +28,7 @@ pub(crate) struct Refusal {
     pub(crate) status: u16,
     pub(crate) code: &'static str,
     pub(crate) message: String,
+    pub(crate) detail: Option<String>,
 }
 
 /// A shorthand for `Err(Refusal { .. })`.
@@ -38,12 +41,18 @@ pub(crate) fn refuse<T>(
         status,
         code,
         message: message.into(),
+        detail: None,
     })
 }
 
 impl Refusal {
+    pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
     pub(crate) fn reply(&self) -> Reply {
-        let error = json!({"code": self.code, "message": self.message, "detail": null});
+        let error = json!({"code": self.code, "message": self.message, "detail": self.detail});
         Reply::json(self.status, &json!({ "errors": [error] }))
     }
 }
@@ -111,6 +120,7 @@ impl Routes {
             taggings: Mutex::default(),
             tokens: Tokens::new(address, &options),
             options,
+            second_port: OnceLock::new(),
         }
     }
 
@@ -152,6 +162,9 @@ impl Routes {
         if let Some(reply) = self.tokens.answer(call) {
             return Some(reply);
         }
+        if let Some(reply) = self.stored_manifest(call) {
+            return Some(reply);
+        }
         let habits = &self.options.habits;
         let [_, _, storage] = habits.hosts[..] else {
             return None;
@@ -181,32 +194,22 @@ impl Routes {
             ("GET" | "HEAD", Route::Ping) => Ok(Reply::json(200, &json!({}))),
             ("GET", Route::Tags(name)) => self.list_tags(call, &store, name),
             ("GET" | "HEAD", Route::Manifest(name, reference)) => {
-                manifests::get(&mut store, &self.options.habits, call, name, reference)
+                let found = manifests::get(&mut store, &self.options, call, name, reference)?;
+                Ok(self.redirect_manifest(name, found))
             }
             ("PUT", Route::Manifest(name, reference)) => {
-                let put = manifests::put(&mut store, &self.options, call, name, reference)?;
-                let tagging = sighting::of_push(&store, self.options.referrers, name, reference);
-                self.taggings().extend(tagging);
-                Ok(put)
+                let pushed = push::put(&mut store, &self.options, call, name, reference)?;
+                let log = |tag| sighting::of_push(&store, self.options.referrers, name, tag);
+                self.taggings()
+                    .extend(pushed.tags.into_iter().filter_map(log));
+                Ok(pushed.reply)
             }
             ("DELETE", Route::Manifest(name, reference)) => {
                 manifests::delete(&mut store, &self.options, name, reference)
             }
-            ("GET", Route::Referrers(name, digest)) => match self.options.referrers {
-                _ if let Listing::Elsewhere(status, place) = self.options.habits.listing => {
-                    Ok(Reply::new(status).header("location", place))
-                }
-                Referrers::Api
-                    if matches!(self.options.habits.listing, Listing::OfWhatIsThere)
-                        && store.manifest(name, digest).is_none() =>
-                {
-                    refuse(400, "MANIFEST_INVALID", "manifest invalid")
-                }
-                Referrers::Api => {
-                    manifests::referrers(&store, call, name, digest, self.options.page_size)
-                }
-                Referrers::TagSchema => Ok(not_found()),
-            },
+            ("GET", Route::Referrers(name, digest)) => {
+                self.list_referrers(call, &store, name, digest)
+            }
             ("GET", Route::Blob(name, digest))
                 if let (Some(status), [_, _, storage]) = (
                     self.options.habits.redirects_blobs,
@@ -235,6 +238,27 @@ impl Routes {
                 blobs::upload(&mut store, call, name, id, self.options.part_min)
             }
             _ => refuse(405, "UNSUPPORTED", "the operation is unsupported"),
+        }
+    }
+
+    fn list_referrers(
+        &self,
+        call: &Call,
+        store: &Store,
+        name: &str,
+        digest: &str,
+    ) -> Result<Reply, Refusal> {
+        match (self.options.referrers, self.options.habits.listing) {
+            (_, Listing::Elsewhere(status, place)) => {
+                Ok(Reply::new(status).header("location", place))
+            }
+            (Referrers::Api, Listing::OfWhatIsThere) if store.manifest(name, digest).is_none() => {
+                refuse(400, "MANIFEST_INVALID", "manifest invalid")
+            }
+            (Referrers::Api, _) => {
+                manifests::referrers(store, call, name, digest, self.options.page_size)
+            }
+            (Referrers::TagSchema, _) => Ok(not_found()),
         }
     }
 
@@ -289,11 +313,4 @@ fn check_name(name: &str) -> Result<(), Refusal> {
         "NAME_INVALID",
         format!("invalid repository name: {name}"),
     )
-}
-
-/// True if it is `sha256:` and 64 lower-case hex digits.
-pub(crate) fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(|hex| {
-        hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
 }

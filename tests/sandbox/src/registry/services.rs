@@ -2,7 +2,7 @@
 //! reach all of them by their own names through a proxy, which with plain HTTP is this server itself. Apart from the
 //! scheme, their answers are unchanged.
 
-use super::options::Deletes;
+use super::options::{Deletes, Referrers};
 
 /// A hosted registry, or the software of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum Service {
     Quay,
     /// A Harbor instance.
     Harbor,
+    /// registry.gitlab.com
+    GitLab,
 }
 
 /// The token server's answer to missing credentials, and (except `Powerless`) to wrong ones.
@@ -93,6 +95,10 @@ pub(crate) struct Habits {
     pub(crate) delete_actions: &'static [&'static str],
     /// True if cosign's digest tags are deleted with the last tag of their subject.
     pub(crate) expires_siblings: bool,
+    /// True if the reference `sha256-HEX` names the manifest `sha256:HEX`.
+    pub(crate) takes_dash_for_colon: bool,
+    /// True if artifact types and subjects have GitLab's limits.
+    pub(crate) limits_artifacts: bool,
 }
 
 impl Default for Habits {
@@ -119,12 +125,14 @@ impl Default for Habits {
             names_place: true,
             delete_actions: &["delete"],
             expires_siblings: false,
+            takes_dash_for_colon: false,
+            limits_artifacts: false,
         }
     }
 }
 
 impl Service {
-    /// All services.
+    /// All services where a signature of the default format can be stored: all but GitLab.
     pub const ALL: [Self; 8] = [
         Self::DockerHub,
         Self::Ghcr,
@@ -167,18 +175,28 @@ impl Service {
             ],
             Self::Quay => ["quay.io", "quay.io", "cdn01.quay.io"],
             Self::Harbor => ["harbor.example", "harbor.example", "harbor.example"],
+            Self::GitLab => [
+                "registry.gitlab.com",
+                "gitlab.com",
+                "cdn.registry.gitlab-static.net",
+            ],
         }
     }
 
     /// Returns the deletions that its protocol allows. Sources: `content/reference/api/registry/latest.yaml` of
     /// docker/docs (405); skopeo#1880 (GHCR, 405); fluxcd/pkg#328 (ACR, Artifact Registry); `endpoints/v2/manifest.py` of
-    /// quay/quay. None was found for ECR.
+    /// quay/quay; docs.gitlab.com, "Container registry API" (GitLab: tags too). None was found for ECR.
     pub(crate) fn deletes(self) -> Deletes {
         match self {
             Self::DockerHub | Self::Ghcr | Self::Ecr | Self::EcrPublic => Deletes::Nothing,
             Self::Acr | Self::Harbor => Deletes::Digests,
-            Self::ArtifactRegistry | Self::Quay => Deletes::Tags,
+            Self::ArtifactRegistry | Self::Quay | Self::GitLab => Deletes::Tags,
         }
+    }
+
+    /// Returns the only support for referrers that the service has; `None` if the options decide.
+    pub(crate) fn referrers(self) -> Option<Referrers> {
+        (self == Self::GitLab).then_some(Referrers::TagSchema)
     }
 
     pub(crate) fn habits(self) -> Habits {
@@ -191,6 +209,7 @@ impl Service {
             Self::ArtifactRegistry => artifact_registry(),
             Self::Quay => quay(),
             Self::Harbor => harbor(),
+            Self::GitLab => gitlab(),
         };
         habits.hosts = self.hosts().to_vec();
         habits
@@ -324,6 +343,24 @@ fn harbor() -> Habits {
         basic_once_shown: true,
         unknown_tag: "NOT_FOUND",
         expired_tag: "NOT_FOUND",
+        ..Habits::default()
+    }
+}
+
+/// Sources: gitlabhq/gitlabhq, `app/services/auth/container_registry_authentication_service.rb` (service, `token` alone,
+/// 403) and `spec/requests/jwt_controller_spec.rb` (no POST); oras-project/oras#2148 (`sha256-HEX`); distribution#4927,
+/// grimoire-rs/grimoire#11 and moby/buildkit#7007 (subjects).
+fn gitlab() -> Habits {
+    Habits {
+        realm: Some(("gitlab.com/jwt/auth", "container_registry")),
+        token_names: &["token"],
+        tells_lifetime: false,
+        takes_post: false,
+        stranger: Stranger::Refused(403, "DENIED", "access forbidden"),
+        states_subject: false,
+        redirects_blobs: Some(307),
+        takes_dash_for_colon: true,
+        limits_artifacts: true,
         ..Habits::default()
     }
 }

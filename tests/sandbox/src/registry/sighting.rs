@@ -1,5 +1,6 @@
 //! A log of the signatures that a client could find for a tag at the moment when it was written.
 
+use super::digest::referrers_tag;
 use super::options::Referrers;
 use super::store::Store;
 use serde_json::Value;
@@ -48,8 +49,8 @@ pub(crate) fn signatures(
         let texts = entries.filter_map(|entry| entry[name].as_str());
         texts.map(str::to_owned).collect()
     };
-    let tag = subject.replace(':', "-");
-    let list = document(&tag).map_or(BTreeSet::new(), |list| texts(&list["manifests"], "digest"));
+    let list = document(&referrers_tag(subject))
+        .map_or(BTreeSet::new(), |list| texts(&list["manifests"], "digest"));
     let is_bundle = |manifest: &Value| {
         let layer = manifest["layers"][0]["mediaType"].as_str();
         manifest["subject"]["digest"] == subject && layer.is_some_and(|t| t.starts_with(BUNDLE))
@@ -65,7 +66,8 @@ pub(crate) fn signatures(
             found.unlisted.insert(digest);
         }
     }
-    if let Some(manifest) = document(&format!("{tag}.sig")) {
+    let legacy_tag = format!("{}.sig", subject.replace(':', "-"));
+    if let Some(manifest) = document(&legacy_tag) {
         let layers = manifest["layers"].as_array().into_iter().flatten();
         let stated = layers.filter_map(|layer| layer["annotations"][SIGNATURE].as_str());
         found.legacy = stated.map(str::to_owned).collect();
@@ -73,17 +75,14 @@ pub(crate) fn signatures(
     found
 }
 
-/// Returns the log entry of a push by this reference; `None` for a push by digest.
+/// Returns the log entry of a push that wrote this tag.
 pub(crate) fn of_push(
     store: &Store,
     referrers: Referrers,
     repository: &str,
-    reference: &str,
+    tag: &str,
 ) -> Option<Tagging> {
-    if reference.contains(':') {
-        return None;
-    }
-    let manifest = store.manifest(repository, reference)?;
+    let manifest = store.manifest(repository, tag)?;
     let content: Value = serde_json::from_slice(&manifest.bytes).ok()?;
     let children = content["manifests"].as_array().into_iter().flatten();
     let children = children.filter_map(|child| child["digest"].as_str());
@@ -96,7 +95,7 @@ pub(crate) fn of_push(
     };
     Some(Tagging {
         repository: repository.to_owned(),
-        tag: reference.to_owned(),
+        tag: tag.to_owned(),
         digest: manifest.digest.clone(),
         signatures: all.map(of).collect(),
     })

@@ -1,6 +1,6 @@
 //! The content of the registry. Plain state without HTTP; lag is here because it changes the result of reads.
 
-use crate::encoding::sha256_text;
+use super::digest::Algorithm;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -68,8 +68,13 @@ impl Store {
             .contains(&(repository.to_owned(), tag.to_owned()))
     }
 
-    pub(crate) fn put_blob(&mut self, repository: &str, bytes: &[u8]) -> String {
-        let digest = sha256_text(bytes);
+    pub(crate) fn put_blob(
+        &mut self,
+        repository: &str,
+        algorithm: Algorithm,
+        bytes: &[u8],
+    ) -> String {
+        let digest = algorithm.digest(bytes);
         self.repository(repository)
             .blobs
             .insert(digest.clone(), Bytes::copy_from_slice(bytes));
@@ -98,11 +103,11 @@ impl Store {
     pub(crate) fn put_manifest(
         &mut self,
         repository: &str,
-        tag: Option<&str>,
+        algorithm: Algorithm,
         media_type: &str,
         bytes: &[u8],
     ) -> String {
-        let digest = sha256_text(bytes);
+        let digest = algorithm.digest(bytes);
         let lag = self.lag;
         if !self.numbers.contains(&digest) {
             self.numbers.push(digest.clone());
@@ -117,9 +122,6 @@ impl Store {
                 hidden_for: lag,
             };
             place.manifests.insert(digest.clone(), manifest);
-        }
-        if let Some(tag) = tag {
-            self.set_tag(repository, tag, &digest);
         }
         digest
     }

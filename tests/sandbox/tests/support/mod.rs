@@ -1,6 +1,7 @@
 //! Shared code of the registry tests: requests by short paths, and readers of answers.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
 use sandbox::Registry;
 use serde_json::Value;
@@ -16,15 +17,27 @@ pub(crate) async fn ask(
     type_: &str,
     body: &[u8],
 ) -> Response {
+    send(registry, method, path, &[("content-type", type_)], body).await
+}
+
+/// Sends a request with these headers. Redirects are not followed.
+pub(crate) async fn send(
+    registry: &Registry,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Response {
     let url = if path.starts_with("/v2") {
         format!("http://{}{path}", registry.address())
     } else {
         format!("http://{}/v2/{NAME}/{path}", registry.address())
     };
-    let request = Client::new()
-        .request(method, url)
-        .header("content-type", type_)
-        .body(body.to_vec());
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let request = client.request(method, url).body(body.to_vec());
+    let request = headers.iter().fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    });
     request.send().await.unwrap()
 }
 

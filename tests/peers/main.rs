@@ -14,6 +14,7 @@ mod alone;
 mod bench;
 mod cleanup;
 mod concurrency;
+mod conformance;
 mod container;
 mod convergence;
 mod copies;

@@ -153,6 +153,11 @@ impl Tool {
         }
     }
 
+    /// Returns the distribution specification's conformance suite.
+    pub(crate) fn conformance() -> Self {
+        Self::installed("conformance")
+    }
+
     /// Returns crane, which uses plain HTTP for loopback by itself.
     pub(crate) fn crane() -> Self {
         Self::installed("crane")

@@ -21,12 +21,16 @@ pub(crate) async fn attach<'a>(
     seen: Option<SeenList>,
 ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
     let ours = signature.clone();
-    let shared = || tag(context, repository, subject);
+    let shared = || {
+        let tag = tag(context, repository, subject);
+        tag.ok_or_else(|| SignatureError::UnsupportedDigest(subject.clone()))
+    };
     let add = async move |current: Option<&Manifest>| {
         let Some(manifest) = current else {
             return begin(&ours).map(Some);
         };
-        let layers = layers(manifest).map_err(|unusable| shared().unusable(&unusable))?;
+        let tag = shared()?;
+        let layers = layers(manifest).map_err(|unusable| tag.unusable(&unusable))?;
         if contains_signature(layers, &ours) {
             return Ok(None);
         }
@@ -35,11 +39,12 @@ pub(crate) async fn attach<'a>(
     };
     // The parts are uploaded first, and the tag is looked at just before the write.
     let snapshot = TagSnapshot::from_earlier_read(seen.clone());
-    let writer = SharedTagWriter::new(context, shared().seen(seen));
+    let writer = SharedTagWriter::new(context, shared()?.seen(seen));
     let (manifest, pending_settle) = writer.update_from(snapshot, add).await?;
     // The tag had the signature already, or it was just written.
-    let manifest = manifest
-        .ok_or_else(|| shared().occupied("does not point to the signature that was written"))?;
+    let tag = shared()?;
+    let manifest =
+        manifest.ok_or_else(|| tag.occupied("does not point to the signature that was written"))?;
     Ok((
         location_of(&manifest, &signature.annotations),
         pending_settle,

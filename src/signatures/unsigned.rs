@@ -8,7 +8,9 @@ use super::signing_context::SigningContext;
 use super::storable_signature::StorableSignature;
 use super::{SignatureError, legacy};
 use crate::context::{Context, REQUESTS_PARALLEL};
-use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
+use crate::domain::{
+    Algorithm, Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text,
+};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::plan::Vouched;
@@ -75,6 +77,15 @@ pub(crate) enum Expectation {
 
 /// The required identity, or the reason why it cannot be determined or met.
 pub(crate) type RequiredPolicy = Result<Policy, SignatureError>;
+
+/// Checks that a signature of this digest would have a verifier. cosign 3.1 and 2.6 refuse a reference with a SHA-512
+/// digest, before they read anything.
+pub(crate) fn check_signable(digest: &Digest) -> Result<(), SignatureError> {
+    match digest.algorithm() {
+        Algorithm::Sha256 => Ok(()),
+        Algorithm::Sha512 => Err(SignatureError::UnsupportedDigest(digest.clone())),
+    }
+}
 
 /// Returns the error of a policy that cannot be determined or met, unless the inputs excuse it.
 pub(crate) fn check_policy(
@@ -150,6 +161,9 @@ impl SigningContext {
         policy: Result<&Policy, &SignatureError>,
         outcome: &mut Outcome,
     ) -> Result<Vec<Unsigned>, SignatureError> {
+        for ToSign { subject, .. } in &subjects {
+            check_signable(&subject.digest)?;
+        }
         let policy = match policy {
             Ok(policy) => policy,
             // Without a token the required identity is not known, so no signature can be made either.
@@ -280,10 +294,15 @@ fn check_lists(
         if let Some(obstacle) = lookup.obstacle(*format) {
             let (repository, subject) = (&wanted.repository, &wanted.digest);
             let list = match format {
-                SignatureFormat::Bundle => SharedTag::of_referrers(context, repository, subject),
+                SignatureFormat::Bundle => {
+                    Some(SharedTag::of_referrers(context, repository, subject))
+                }
                 SignatureFormat::Legacy => legacy::tag(context, repository, subject),
             };
-            return Err(list.unusable(obstacle).into());
+            return Err(match list {
+                Some(list) => list.unusable(obstacle).into(),
+                None => SignatureError::UnsupportedDigest(subject.clone()),
+            });
         }
     }
     Ok(())

@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256, Sha512};
 
+/// The length of an MD5 in hex.
+const ENCODED_MIN_LENGTH: usize = 32;
+
 /// The hash function of a digest. Both are registered, and registries need to support no other.
 ///
 /// Source: OCI image specification, `descriptor.md`, "Registered Algorithms".
@@ -225,10 +228,11 @@ fn is_algorithm(name: &str) -> bool {
     })
 }
 
-/// True for every encoded part that the specification permits.
+/// True for every encoded part that the specification permits, if it is no shorter than that of any real algorithm:
+/// `app:v1` is no digest.
 fn is_encoded(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"=_-".contains(&byte);
-    !text.is_empty() && text.bytes().all(allowed)
+    text.len() >= ENCODED_MIN_LENGTH && text.bytes().all(allowed)
 }
 
 #[cfg(test)]
@@ -256,6 +260,8 @@ mod tests {
             ":00",
             "sha-256 :00",
             "md5:",
+            "app:v1",
+            "ghcr.io/o/r:v1",
             &format!("sha512:{hex}"),
             &format!("sha256:{hex}{hex}"),
             &format!("sha256:{}", hex.to_uppercase()),
@@ -274,12 +280,18 @@ mod tests {
     fn digest_of_another_algorithm_is_refused_by_its_name() {
         for (text, algorithm) in [
             ("md5:d41d8cd98f00b204e9800998ecf8427e", "md5"),
-            ("sha384:38b060a751ac9638", "sha384"),
+            (
+                "sha384:38b060a751ac96384cd9327eb1b1e36a21fdb71114be07434c0cc7bf63f6e1da274edebfe76f65fbd51ad2f14898b95b",
+                "sha384",
+            ),
             (
                 "multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8",
                 "multihash+base58",
             ),
-            ("blake3:af1349b9", "blake3"),
+            (
+                "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+                "blake3",
+            ),
         ] {
             let wanted = format!(
                 "`{text}` is a digest of the algorithm `{algorithm}`; only `sha256` and `sha512` are supported"

@@ -25,7 +25,7 @@ pub enum Algorithm {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
-    hex: String,
+    hex: Box<str>,
 }
 
 /// A digest in progress, for content that arrives in pieces.
@@ -101,7 +101,7 @@ impl Digest {
         let algorithm = Algorithm::ALL.into_iter().find(is_of)?;
         is_lower_hex(hex).then(|| Self {
             algorithm,
-            hex: hex.to_owned(),
+            hex: hex.into(),
         })
     }
 
@@ -155,7 +155,10 @@ impl Digester {
             Hasher::Sha256(hasher) => (Algorithm::Sha256, hex::encode(hasher.finalize())),
             Hasher::Sha512(hasher) => (Algorithm::Sha512, hex::encode(hasher.finalize())),
         };
-        Digest { algorithm, hex }
+        Digest {
+            algorithm,
+            hex: hex.into(),
+        }
     }
 }
 
@@ -171,7 +174,7 @@ impl FromStr for Digest {
             Some(algorithm) if hex.len() == algorithm.hex_length() && is_lower_hex(hex) => {
                 Ok(Self {
                     algorithm,
-                    hex: hex.to_owned(),
+                    hex: hex.into(),
                 })
             }
             None if is_algorithm(name) && is_encoded(hex) => Err(DigestError::Algorithm {
@@ -324,7 +327,9 @@ mod tests {
         #[test]
         fn digest_of_pieces_is_that_of_the_whole(algorithm in algorithms(), pieces: Vec<Vec<u8>>) {
             let mut digester = Digester::of(algorithm);
-            pieces.iter().for_each(|piece| digester.add(piece));
+            for piece in &pieces {
+                digester.add(piece);
+            }
             prop_assert_eq!(digester.finish(), algorithm.digest(&pieces.concat()));
         }
 

@@ -16,7 +16,7 @@ use crate::inputs::{Depth, ReferrerSelection};
 use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
-use crate::signatures::unsigned::check_signable;
+use crate::signatures::signable::check_signable;
 use crate::sigstore::Verified;
 
 /// The images that must be signed before they are copied, and the required signer.

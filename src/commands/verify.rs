@@ -16,7 +16,7 @@ use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
-use crate::signatures::unsigned::check_signable;
+use crate::signatures::signable::check_signable;
 use crate::signatures::{GITHUB_ISSUER, SignatureError, VerifyingContext};
 
 /// The reason why no signature of a digest can count.

@@ -8,7 +8,7 @@ use super::candidates::Candidates;
 pub(crate) use super::candidates::{
     Candidate, CandidateVerifier, FoundSignature, Lookup, SignatureContent,
 };
-use super::unsigned::check_signable;
+use super::signable::check_signable;
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
 use crate::domain::{Digest, Repository, SignatureFormat};

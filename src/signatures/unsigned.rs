@@ -4,13 +4,12 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::lookup::{FoundSignature, Lookup, Search, look_up};
 use super::recorded::{self, Recorded};
+use super::signable::check_signable;
 use super::signing_context::SigningContext;
 use super::storable_signature::StorableSignature;
 use super::{SignatureError, legacy};
 use crate::context::{Context, REQUESTS_PARALLEL};
-use crate::domain::{
-    Algorithm, Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text,
-};
+use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::plan::Vouched;
@@ -77,15 +76,6 @@ pub(crate) enum Expectation {
 
 /// The required identity, or the reason why it cannot be determined or met.
 pub(crate) type RequiredPolicy = Result<Policy, SignatureError>;
-
-/// Checks that a signature of this digest would have a verifier. cosign 3.1 and 2.6 refuse a reference with a SHA-512
-/// digest, before they read anything.
-pub(crate) fn check_signable(digest: &Digest) -> Result<(), SignatureError> {
-    match digest.algorithm() {
-        Algorithm::Sha256 => Ok(()),
-        Algorithm::Sha512 => Err(SignatureError::UnsupportedDigest(digest.clone())),
-    }
-}
 
 /// Returns the error of a policy that cannot be determined or met, unless the inputs excuse it.
 pub(crate) fn check_policy(

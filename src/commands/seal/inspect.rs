@@ -18,7 +18,7 @@ use crate::plan::{
     Assembly, Conflict, EquivalentIndex, KeepRule, Resolved, SeenTag, TagKind, TagStep, TagSteps,
     Vouched, VouchedOrObserved, Wanted, assemble, decide_tags, lacking_vouchers,
 };
-use crate::signatures::unsigned::check_signable;
+use crate::signatures::signable::check_signable;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 

@@ -197,6 +197,7 @@ fn signature_verdict(error: &SignatureError) -> Diagnosis {
         SignatureError::UnmetPolicy(refusal) => {
             Inputs.with_optional_cure(Some(unmet_hint(&refusal.unmet())))
         }
+        SignatureError::UnsupportedDigest(_) => Inputs.with_cure("use the SHA-256 digest of the image: push it again under that digest, or leave out `recursive` if only its index is to be signed"),
         SignatureError::NoPolicy(_) => Inputs.without_cure(),
         SignatureError::Record(_) => Failure.without_cure(),
     }

@@ -96,6 +96,11 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         let text = "check that the registry answers, and not a proxy or a login page. If it is the registry, a rerun reads the same content: push other content there, or delete it manually if nothing needs it";
         return Some(text.to_owned());
     }
+    if error.is_write() && error.is_about_sha512() && error.refusal().is_some() {
+        return Some(format!(
+            "`{host}` may not store SHA-512 digests: use a registry that does, or push the image again with SHA-256 digests"
+        ));
+    }
     match error.status() {
         Some(404) if error.is_write() => Some(format!(
             "check that the repository exists. Some registries, such as Amazon ECR, create no repository on a push: create `{}` there first",

@@ -63,7 +63,8 @@ pub(super) async fn publish(
     if !lookups.is_empty() {
         found.check_taggable()?;
     }
-    note_steps(&seen(&lookups), image, &BTreeMap::new(), outcome)?;
+    let tagged = image.as_tagged();
+    note_steps(&seen(&lookups), &tagged, &BTreeMap::new(), outcome)?;
     let gate = if let Some((depth, inputs)) = &publish.gate {
         Some((*depth, policy_from_inputs(inputs)?, verifying.await?))
     } else {
@@ -98,8 +99,8 @@ pub(super) async fn publish(
     let filter = ReferrerFilter::new(passed, publish.referrers);
     if context.mode == Mode::DryRun {
         let known = seen(&lookups);
-        let newer = versions.newer_tags(&known, image.digest()).await?;
-        note_steps(&known, image, &newer, outcome)?;
+        let newer = versions.newer_tags(&known, tagged.digest()).await?;
+        note_steps(&known, &tagged, &newer, outcome)?;
         return plan(context, publish, &found, &lookups, filter, outcome).await;
     }
     record_writer.save(outcome)?;
@@ -124,8 +125,8 @@ pub(super) async fn publish(
         let stated = versions.version(repository, image).await?;
         versions.wanted = stated.or(versions.wanted);
     }
-    let newer = versions.newer_tags(&known, image.digest()).await?;
-    note_steps(&known, image, &newer, outcome)?;
+    let newer = versions.newer_tags(&known, tagged.digest()).await?;
+    note_steps(&known, &tagged, &newer, outcome)?;
     report_steps(context, outcome);
     if let Some((depth, policy, verifying)) = &gate {
         let images = found.images.iter();
@@ -145,7 +146,7 @@ pub(super) async fn publish(
         outcome.verified = true;
     }
     record_writer.save(outcome)?;
-    write_tags(context, record_writer, image, &versions, outcome).await?;
+    write_tags(context, record_writer, &tagged, &versions, outcome).await?;
     Ok(record_writer.save(outcome)?)
 }
 

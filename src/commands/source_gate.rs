@@ -16,6 +16,7 @@ use crate::inputs::{Depth, ReferrerSelection};
 use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
+use crate::signatures::signable::check_signable;
 use crate::sigstore::Verified;
 
 /// The images that must be signed before they are copied, and the required signer.
@@ -47,6 +48,8 @@ impl SourceGate<'_> {
         for image in &self.found.images {
             let read = async |child: &Descriptor| self.read(&child.digest).await;
             for subject in children_by(image, depth, read).await? {
+                // Before a byte is written, and before any wait for a signature that cannot appear.
+                check_signable(&subject.digest)?;
                 if !waiting.contains(&subject.digest) {
                     waiting.push(subject.digest);
                 }

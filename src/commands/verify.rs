@@ -1,6 +1,7 @@
 //! Runs the command `verify`: succeeds only if each subject has the required signature. Waits for missing signatures,
 //! and refuses wrong ones at once.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
 use futures_util::{StreamExt as _, stream};
@@ -15,7 +16,11 @@ use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
 use crate::signatures::lookup::{FoundSignature, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
+use crate::signatures::signable::check_signable;
 use crate::signatures::{GITHUB_ISSUER, SignatureError, VerifyingContext};
+
+/// The reason why no signature of a digest can count.
+const UNSIGNABLE: &str = "a SHA-512 digest, of which no verifier of such signatures, cosign included, accepts a signature";
 
 /// The verdict on one subject.
 enum SubjectVerdict {
@@ -90,6 +95,18 @@ pub(super) async fn verify_image(
     waiting.retain(|subject| !outcome.subjects.contains(&gate.subject(subject)));
     let subjects = waiting.iter().map(|subject| gate.subject(subject));
     outcome.subjects.extend(subjects);
+    let unsignable: Vec<RefusedSubject> = waiting
+        .iter()
+        .filter(|subject| check_signable(&subject.digest).is_err())
+        .map(|subject| RefusedSubject {
+            image: repository.at(&subject.digest).to_string(),
+            reasons: vec![UNSIGNABLE.to_owned()],
+            unmet: BTreeSet::new(),
+        })
+        .collect();
+    if !unsignable.is_empty() {
+        return Err(gate.refusal(unsignable));
+    }
     let mut attempt = 1;
     loop {
         let round = gate.check_round(waiting, outcome).await?;

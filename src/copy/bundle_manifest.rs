@@ -95,7 +95,8 @@ fn is_needed(path: &[&str], value: &Value, bundle: &Descriptor, subject: &Descri
         ["config", "size"] => value == EMPTY_CONFIG.len(),
         ["config", "data"] => value == "e30=",
         ["layers", "annotations", TITLE] => {
-            *value == format!("sha256-{}.sigstore.json", bundle.digest.hex())
+            let (algorithm, hex) = (bundle.digest.algorithm(), bundle.digest.hex());
+            *value == format!("{algorithm}-{hex}.sigstore.json")
         }
         ["subject", "mediaType"] => value == subject.media_type.as_str(),
         ["subject", "digest"] => *value == subject.digest.to_string(),

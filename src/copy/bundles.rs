@@ -184,8 +184,9 @@ pub(crate) async fn look_up(
         }
     }
     if let Source::Layout(layout) = source
-        && let Some(digest_tag) = layout.digest_tag(subject, "sig")
-        && let Some(manifest) = layout.manifest(&digest_tag.digest)?
+        && let Some(tag) = subject.legacy_tag()
+        && let Some(signatures) = layout.digest_tag(&tag)
+        && let Some(manifest) = layout.manifest(&signatures.digest)?
     {
         let verifier = |payload: Vec<u8>, layer: &Descriptor| {
             let annotations = layer.annotations.clone();

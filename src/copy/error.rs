@@ -65,6 +65,7 @@ impl From<SignatureError> for CopyError {
             error @ (SignatureError::Sigstore(_)
             | SignatureError::NoToken(_)
             | SignatureError::NoLegacyLog
+            | SignatureError::UnsupportedDigest(_)
             | SignatureError::NotStored { .. }
             | SignatureError::UnmetPolicy(_)
             | SignatureError::NoPolicy(_)) => Self::Signature(Box::new(error)),

@@ -11,7 +11,7 @@ use super::referrer_filter::{DigestTagCopy, ListedReferrer, ReferrerFilter};
 use super::source::Source;
 use crate::context::{Context, DEPTH_MAX, REQUESTS_PARALLEL};
 use crate::domain::{
-    Descriptor, Digest, Manifest, ManifestKind, Repository, TagContent, chain_text,
+    Descriptor, Digest, DigestTag, Manifest, ManifestKind, Repository, TagContent, chain_text,
 };
 use crate::outcome::Subject;
 use crate::referrers::{
@@ -136,8 +136,8 @@ impl<'a> ReferrerCopier<'a> {
         known: &[KnownTags],
     ) -> Result<Vec<Digest>, CopyError> {
         for (source, known) in self.from.iter().zip(known) {
-            for suffix in DIGEST_TAG_SUFFIXES {
-                self.read_digest_tag(source, known, subject, suffix).await?;
+            for tag in digest_tags(subject) {
+                self.read_digest_tag(source, known, &tag).await?;
             }
         }
         let listed = self.listed(subject, known).await?;
@@ -178,8 +178,8 @@ impl<'a> ReferrerCopier<'a> {
     async fn copy_all(&self, subject: &Digest, known: &[KnownTags]) -> Result<(), CopyError> {
         let referrers = self.copy_referrers(subject, known);
         let tagged = async {
-            let each =
-                DIGEST_TAG_SUFFIXES.map(|suffix| self.copy_digest_tag(subject, suffix, known));
+            let each = digest_tags(subject)
+                .map(|tag| async move { self.copy_digest_tag(&tag, known).await });
             futures_util::future::try_join_all(each).await.map(drop)
         };
         tokio::try_join!(referrers, tagged).map(drop)
@@ -313,21 +313,17 @@ impl<'a> ReferrerCopier<'a> {
     /// Copies the content of one digest tag of cosign.
     async fn copy_digest_tag(
         &self,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         all_known: &[KnownTags],
     ) -> Result<(), CopyError> {
         for (source, known) in self.from.iter().zip(all_known) {
-            if let Some((digest, copy)) =
-                self.read_digest_tag(source, known, subject, suffix).await?
-            {
-                let from = self.sources_with_tag(&digest, subject, suffix, all_known);
+            if let Some((digest, copy)) = self.read_digest_tag(source, known, tag).await? {
+                let from = self.sources_with_tag(&digest, tag, all_known);
                 let sourced = SourcedCopy {
                     copy: &copy,
                     from: &from.await?,
                 };
-                self.copy_tag_or_verified_part(subject, suffix, sourced)
-                    .await?;
+                self.copy_tag_or_verified_part(tag, sourced).await?;
             }
         }
         Ok(())
@@ -338,26 +334,25 @@ impl<'a> ReferrerCopier<'a> {
         &self,
         source: &Source,
         known: &KnownTags,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
     ) -> Result<Option<(Digest, DigestTagCopy)>, CopyError> {
         let (context, filter) = (self.context, self.filter);
         // Content that is not copied need not be read.
-        if suffix != "sig" && !filter.copies_all() {
-            let there = source.digest_tag_digest(context, subject, suffix, known);
+        if tag.suffix != "sig" && !filter.copies_all() {
+            let there = source.digest_tag_digest(context, tag, known);
             if there.await?.is_some() {
-                filter.note_unread(context, subject, suffix);
+                filter.note_unread(context, tag);
             }
             return Ok(None);
         }
-        match source.digest_tag(context, subject, suffix, known).await? {
+        match source.digest_tag(context, tag, known).await? {
             Some(TagContent::Manifest(original)) => {
                 let digest = original.digest().clone();
-                let copy = filter.filter_digest_tag(context, source, subject, suffix, original);
+                let copy = filter.filter_digest_tag(context, source, tag, original);
                 Ok(copy.await?.map(|copy| (digest, copy)))
             }
             Some(TagContent::Unusable(unusable)) => {
-                filter.note_unusable(context, subject, suffix, &unusable);
+                filter.note_unusable(context, tag, &unusable);
                 Ok(None)
             }
             None => Ok(None),
@@ -371,8 +366,7 @@ impl<'a> ReferrerCopier<'a> {
     async fn sources_with_tag(
         &self,
         digest: &Digest,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         known: &[KnownTags],
     ) -> Result<Vec<&'a Source>, CopyError> {
         if let [only] = self.from {
@@ -380,7 +374,7 @@ impl<'a> ReferrerCopier<'a> {
         }
         let mut alike = Vec::new();
         for (source, known) in self.from.iter().zip(known) {
-            let found = source.digest_tag_digest(self.context, subject, suffix, known);
+            let found = source.digest_tag_digest(self.context, tag, known);
             if found.await?.as_ref() == Some(digest) {
                 alike.push(source);
             }
@@ -391,15 +385,11 @@ impl<'a> ReferrerCopier<'a> {
     /// Copies a tag. If it cannot be copied as a whole, copies its verified signatures.
     async fn copy_tag_or_verified_part(
         &self,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         sourced: SourcedCopy<'_>,
     ) -> Result<(), CopyError> {
         let SourcedCopy { copy, from } = sourced;
-        let error = match self
-            .copy_tag(subject, suffix, SourcedCopy { copy, from })
-            .await
-        {
+        let error = match self.copy_tag(tag, SourcedCopy { copy, from }).await {
             Err(error) if error.is_about_list() && !copy.is_ours => {
                 self.warn_of_full_list(&error);
                 return Ok(());
@@ -407,7 +397,7 @@ impl<'a> ReferrerCopier<'a> {
             Err(error) if error.is_about_content() => error,
             copied => return copied,
         };
-        let (tag, why) = (subject.digest_tag(suffix), chain_text(&error));
+        let why = chain_text(&error);
         let digest = copy.manifest.digest();
         let text = format!("the tag `{tag}` points to `{digest}`, which cannot be copied");
         match &copy.verified {
@@ -415,12 +405,11 @@ impl<'a> ReferrerCopier<'a> {
                 let text = format!("{text}; only its verified signatures are copied: {why}");
                 self.filter.warn_once(self.context, text);
                 let copy = verified.as_ref();
-                self.copy_tag(subject, suffix, SourcedCopy { copy, from })
-                    .await
+                self.copy_tag(tag, SourcedCopy { copy, from }).await
             }
             None if copy.is_ours => Err(error),
             None => {
-                self.filter.mark_not_copied(subject, tag.as_str());
+                self.filter.mark_not_copied(tag.subject, tag.tag.as_str());
                 let text = format!("{text} and is skipped: {why}");
                 self.filter.warn_once(self.context, text);
                 Ok(())
@@ -430,16 +419,14 @@ impl<'a> ReferrerCopier<'a> {
 
     async fn copy_tag(
         &self,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         sourced: SourcedCopy<'_>,
     ) -> Result<(), CopyError> {
-        let tag = subject.digest_tag(suffix);
-        let shared = SharedTag::new(self.context, self.to, subject, tag);
+        let shared = SharedTag::of_digest_tag(self.context, self.to, tag);
         let shared = SharedTagWriter::new(self.context, shared);
         let original = &sourced.copy.manifest;
         self.copier.note_read(original);
-        let snapshot = shared.read_snapshot_of(self.age(subject)).await?;
+        let snapshot = shared.read_snapshot_of(self.age(tag.subject)).await?;
         let held = snapshot.list().map(SeenList::digest);
         // The destination's tag already points to the same manifest.
         if held == Some(original.digest()) {
@@ -460,7 +447,7 @@ impl<'a> ReferrerCopier<'a> {
                 self.copy_content(sourced).await?;
                 Ok(None)
             }
-            Some(_) if suffix == "sbom" => {
+            Some(_) if tag.suffix == "sbom" => {
                 // The tag contains one document. Clients could not read two.
                 let text = format!(
                     "the tag `{}` in `{}` points to other content and is left unchanged",
@@ -469,7 +456,10 @@ impl<'a> ReferrerCopier<'a> {
                 self.context.events.warn(text);
                 Ok(None)
             }
-            Some(current) => self.merge_layers(subject, &shared, current, sourced).await,
+            Some(current) => {
+                self.merge_layers(tag.subject, &shared, current, sourced)
+                    .await
+            }
         };
         if shared
             .update_and_wait(snapshot.for_long_merge(), add)
@@ -520,6 +510,12 @@ impl<'a> ReferrerCopier<'a> {
         let config = read_config(self.context, self.to, current).await?;
         Ok(merge(current, config, original)?)
     }
+}
+
+/// Returns the digest tags that can belong to `subject`.
+fn digest_tags(subject: &Digest) -> impl Iterator<Item = DigestTag<'_>> {
+    let tags = DIGEST_TAG_SUFFIXES.into_iter();
+    tags.filter_map(|suffix| subject.digest_tag(suffix))
 }
 
 /// Reports whether both manifests are lists of the same kind: images that share a layer type.

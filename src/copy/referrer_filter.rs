@@ -12,7 +12,7 @@ use super::bundles::{
 use super::source::Source;
 use crate::context::Context;
 use crate::domain::{
-    Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Unusable, chain_text,
+    Descriptor, Digest, DigestTag, Manifest, ManifestKind, PREDICATE_TYPE, Unusable, chain_text,
 };
 use crate::inputs::ReferrerSelection;
 use crate::outcome::ReferrerOutcome;
@@ -108,30 +108,29 @@ impl<'a> ReferrerFilter<'a> {
         }
     }
 
-    /// Notes that the digest tag of `subject` that ends in `suffix` was not read and is not copied.
-    pub(super) fn note_unread(&self, context: &Context, subject: &Digest, suffix: &'static str) {
-        let name = subject.digest_tag(suffix).to_string();
+    /// Notes that the digest tag `tag` was not read and is not copied.
+    pub(super) fn note_unread(&self, context: &Context, tag: &DigestTag<'_>) {
+        let name = tag.to_string();
         self.note(
             context,
-            subject,
+            tag.subject,
             name,
-            &kind_of(suffix),
+            &kind_of(tag.suffix),
             Err(UNVERIFIED.to_owned()),
         );
     }
 
-    /// Notes that the digest tag of `subject` that ends in `suffix` cannot be copied: no client can use its content.
+    /// Notes that the digest tag `tag` cannot be copied: no client can use its content.
     pub(super) fn note_unusable(
         &self,
         context: &Context,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         unusable: &Unusable,
     ) {
-        let name = subject.digest_tag(suffix).to_string();
+        let (subject, name) = (tag.subject, tag.to_string());
         let outcome = ReferrerOutcome {
             subject: subject.clone(),
-            kind: kind_of(suffix),
+            kind: kind_of(tag.suffix),
             is_copied: false,
             name: name.clone(),
             verdict: Err(unusable.text()),
@@ -310,18 +309,19 @@ impl<'a> ReferrerFilter<'a> {
         Ok((kind, Ok(by)))
     }
 
-    /// Returns the part to copy of `original`, the content of the digest tag of `subject` that ends in `suffix`. If
-    /// only verified content is copied, that is the verified signatures of a list.
+    /// Returns the part to copy of `original`, the content of the digest tag `tag`. If only verified content is copied,
+    /// that is the verified signatures of a list.
     pub(super) async fn filter_digest_tag(
         &self,
         context: &Context,
         source: &Source,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         original: Manifest,
     ) -> Result<Option<DigestTagCopy>, CopyError> {
-        let name = subject.digest_tag(suffix).to_string();
-        let kind = kind_of(suffix);
+        let DigestTag {
+            subject, suffix, ..
+        } = *tag;
+        let (name, kind) = (tag.to_string(), kind_of(suffix));
         let found = match &self.verifying_context {
             None => Err(NO_IDENTITY.to_owned()),
             Some(_) if suffix != "sig" => Err(UNVERIFIED.to_owned()),

@@ -3,7 +3,8 @@
 use super::CopyError;
 use crate::context::Context;
 use crate::domain::{
-    Descriptor, Digest, EMPTY_CONFIG, Manifest, Reference, Repository, TagContent, Unusable,
+    Descriptor, Digest, DigestTag, EMPTY_CONFIG, Manifest, Reference, Repository, TagContent,
+    Unusable,
 };
 use crate::layout::Layout;
 use crate::referrers::{AllReferrers, KnownTags, SharedTag, all_referrers};
@@ -89,18 +90,16 @@ impl Source {
         }
     }
 
-    /// Reads the content of the digest tag of `subject` that ends in `suffix`.
+    /// Reads the content of the digest tag `tag`.
     pub(crate) async fn digest_tag(
         &self,
         context: &Context,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         known: &KnownTags,
     ) -> Result<Option<TagContent>, CopyError> {
         match self {
             Self::Repository(repository) => {
-                let tag = subject.digest_tag(suffix);
-                let shared = SharedTag::new(context, repository, subject, tag);
+                let shared = SharedTag::of_digest_tag(context, repository, tag);
                 if known.may_have(&shared.tag) {
                     Ok(shared.read().await?)
                 } else {
@@ -108,7 +107,7 @@ impl Source {
                 }
             }
             Self::Layout(layout) => {
-                let Some(found) = layout.digest_tag(subject, suffix) else {
+                let Some(found) = layout.digest_tag(tag) else {
                     return Ok(None);
                 };
                 match layout.manifest(&found.digest) {
@@ -123,26 +122,24 @@ impl Source {
         }
     }
 
-    /// Returns the digest of the content of the digest tag of `subject` that ends in `suffix`. Does not read the content.
+    /// Returns the digest of the content of the digest tag `tag`. Does not read the content.
     pub(crate) async fn digest_tag_digest(
         &self,
         context: &Context,
-        subject: &Digest,
-        suffix: &'static str,
+        tag: &DigestTag<'_>,
         known: &KnownTags,
     ) -> Result<Option<Digest>, CopyError> {
         match self {
             Self::Repository(repository) => {
-                let tag = subject.digest_tag(suffix);
-                if !known.may_have(&tag) {
+                if !known.may_have(&tag.tag) {
                     return Ok(None);
                 }
-                let (registry, tag) = (&context.registry, Reference::Tag(tag));
-                let found = registry.manifest_digest(repository, &tag).await?;
-                Ok(found.filter(|digest| digest != subject))
+                let (registry, reference) = (&context.registry, Reference::Tag(tag.tag.clone()));
+                let found = registry.manifest_digest(repository, &reference).await?;
+                Ok(found.filter(|digest| digest != tag.subject))
             }
             Self::Layout(layout) => {
-                let found = layout.digest_tag(subject, suffix);
+                let found = layout.digest_tag(tag);
                 Ok(found.map(|found| found.digest.clone()))
             }
         }

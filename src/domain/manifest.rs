@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::object::StrictObject;
-use super::{Digest, MediaType, Platform};
+use super::{Algorithm, Digest, MediaType, Platform};
 
 /// The maximum number of children of an index, and of layers of an image. No usable manifest has more.
 const LIST_MAX: usize = 1000;
@@ -232,6 +232,15 @@ impl Manifest {
     /// Reads `bytes` as the media type in the registry's `Content-Type`. A `mediaType` inside must agree. A document
     /// that two readers interpret differently is an attack (OCI distribution specification, CVE-2021-41190).
     pub fn parse(bytes: Vec<u8>, served: MediaType) -> Result<Self, ManifestError> {
+        Self::parse_as(bytes, served, Algorithm::Sha256)
+    }
+
+    /// Reads `bytes` like [`Self::parse`]. Its digest is that of this algorithm.
+    pub fn parse_as(
+        bytes: Vec<u8>,
+        served: MediaType,
+        algorithm: Algorithm,
+    ) -> Result<Self, ManifestError> {
         if !served.is_index() && !served.is_image() {
             return Err(ManifestError::Unsupported(served));
         }
@@ -281,11 +290,21 @@ impl Manifest {
             }
         };
         Ok(Self {
-            digest: Digest::of(&bytes),
+            digest: algorithm.digest(&bytes),
             bytes,
             media_type: served,
             kind,
         })
+    }
+
+    /// Returns the same document with its SHA-256 digest.
+    #[must_use]
+    pub fn with_sha256(self) -> Self {
+        let digest = match self.digest.algorithm() {
+            Algorithm::Sha256 => self.digest,
+            Algorithm::Sha512 => Digest::of(&self.bytes),
+        };
+        Self { digest, ..self }
     }
 
     /// The bytes as received.

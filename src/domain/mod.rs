@@ -26,7 +26,7 @@ mod visible;
 pub use bundle_entry::{
     BUNDLE_TYPE, PREDICATE_TYPE, SIGN_PREDICATE, is_bundle_type, other_predicate,
 };
-pub use digest::{Digest, DigestError, Digester};
+pub use digest::{Algorithm, Digest, DigestError, Digester};
 pub use error_chain::chain_text;
 pub use events::{Event, Events};
 pub use full_tag::FullTag;
@@ -39,7 +39,7 @@ pub use media_type::MediaType;
 pub(crate) use object::StrictObject;
 pub use platform::{Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
-pub use reference::{Host, ImageReference, Reference, ReferenceError, Repository, Tag};
+pub use reference::{DigestTag, Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use retry_policy::RetryPolicy;
 pub use secret::Secret;
 pub use signature::SignatureFormat;

@@ -31,6 +31,9 @@ pub enum Reference {
     Digest(Digest),
 }
 
+/// The number of hex digits of a digest in its referrers tag.
+const REFERRERS_TAG_HEX_LENGTH: usize = 64;
+
 /// A repository with an optional tag or digest: `ghcr.io/o/r`, `ghcr.io/o/r:v1`, `ghcr.io/o/r@sha256:…`. If both a tag
 /// and a digest are given, the digest is used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,25 +132,53 @@ impl Repository {
     }
 }
 
+/// A tag in which cosign, up to version 2, stores what belongs to a digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DigestTag<'a> {
+    /// The digest.
+    pub subject: &'a Digest,
+    /// The kind of the content: `sig`, `att` or `sbom`.
+    pub suffix: &'static str,
+    /// The tag.
+    pub tag: Tag,
+}
+
+impl fmt::Display for DigestTag<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.tag, formatter)
+    }
+}
+
 impl Digest {
-    /// The referrers tag of this digest: a registry without the referrers API lists its referrers there.
+    /// The referrers tag of this digest: a registry without the referrers API lists its referrers there. Two digests of
+    /// SHA-512 may have the same one.
     ///
     /// Source: OCI distribution specification, "Referrers Tag Schema".
     #[must_use]
     pub fn referrers_tag(&self) -> Tag {
-        Tag::known(format!("sha256-{}", self.hex()))
+        let hex = self.hex();
+        let start = hex.get(..REFERRERS_TAG_HEX_LENGTH).unwrap_or(hex);
+        Tag::known(format!("{}-{start}", self.algorithm()))
     }
 
-    /// The digest tag under which cosign, up to version 2, stores the signatures of this digest.
+    /// The digest tag under which cosign, up to version 2, stores the signatures of this digest, if there can be one.
     #[must_use]
-    pub fn legacy_tag(&self) -> Tag {
+    pub fn legacy_tag(&self) -> Option<DigestTag<'_>> {
         self.digest_tag("sig")
     }
 
     /// The digest tag under which cosign, up to version 2, stores what belongs to this digest: `sig`, `att` or `sbom`.
+    ///
+    /// cosign does not shorten the digest (`pkg/oci/remote/remote.go`, `normalize`). With one of SHA-512 its name for
+    /// the tag exceeds the length of a tag, so no registry can store it: `None`.
     #[must_use]
-    pub fn digest_tag(&self, suffix: &'static str) -> Tag {
-        Tag::known(format!("sha256-{}.{suffix}", self.hex()))
+    pub fn digest_tag(&self, suffix: &'static str) -> Option<DigestTag<'_>> {
+        let hex = self.sha256_hex()?;
+        Some(DigestTag {
+            subject: self,
+            suffix,
+            tag: Tag::known(format!("{}-{hex}.{suffix}", self.algorithm())),
+        })
     }
 }
 

@@ -43,8 +43,8 @@ inputs! {
     "moving-tags" TAG, "": "List. Tags that may move, such as `latest`; written last.";
     "source" &["publish"], "": "List of sources to copy from, tried in this order: a reference with its tag or digest, a record, a folder in the OCI layout (`oci:FOLDER` or `oci:FOLDER:TAG`). Other repositories supply parts that the first lacks. A digest that the first names is the only image that is published. If a source cannot be read, only digests named in the inputs are published.";
     "referrers" &["publish"], "all": "`all`, or `verified`: copy only verified referrers and warn about each other one. A referrer is verified if it is a signature or attestation, its issuer and source repository are those of the given identity (any workflow counts), and its manifest contains nothing else.";
-    "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`: the parts of the index. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it distinguishes `same` from `different`.";
-    "digests-folder" MAKE, "": "A folder whose file names are the hex digests, as Docker's multi-platform example leaves them.";
+    "digests" LOOK, "": "List of `sha256:…` or `registry/repository@sha256:…`, or the same with `sha512:…`: the parts of the index. Bare ones are in `image`, else in the first repository that is named. `preflight` needs none; with them it distinguishes `same` from `different`.";
+    "digests-folder" MAKE, "": "A folder whose file names are the hex digests (64 digits of SHA-256, 128 of SHA-512), as Docker's multi-platform example leaves them.";
     "platforms" MAKE, "": "List of the platforms that the index must have, no more and no less.";
     "annotations" LOOK, "": "List of `key=value` for the index; values may contain `=`, spaces and commas. `preflight` with `skip` does not skip an index whose version or name (`org.opencontainers.image.version`, `io.github.manifest-seal.name`) differs, unless `digests` names it.";
     "media-type" MAKE, "auto": "`oci`, `docker`, or `auto`: Docker's list if every child is Docker's and there are no annotations.";

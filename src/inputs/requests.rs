@@ -134,11 +134,11 @@ fn digests(
     let mut digests = listed_digests(fields, repositories);
     let names = fields.folder("digests-folder");
     for name in names.iter().flatten() {
-        match format!("sha256:{name}").parse() {
-            Ok(digest) => digests.push((None, digest)),
-            Err(_) => fields.refuse(
+        match Digest::from_hex(name) {
+            Some(digest) => digests.push((None, digest)),
+            None => fields.refuse(
                 "digests-folder",
-                format!("the file name `{name}` is not 64 lower-case hex digits"),
+                format!("the file name `{name}` is not 64 lower-case hex digits (SHA-256), nor 128 (SHA-512)"),
             ),
         }
     }

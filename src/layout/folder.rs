@@ -7,11 +7,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::LayoutError;
-use crate::domain::Digest;
+use crate::domain::{Algorithm, Digest};
 
 /// The largest number of blobs.
 const FILES_MAX: usize = 20_000;
-const BLOBS: &str = "blobs/sha256";
+const BLOBS: &str = "blobs";
 
 /// A folder whose files come from outside.
 #[derive(Debug, Clone)]
@@ -67,31 +67,43 @@ impl Folder {
 
     /// Lists the digests of all blobs, sorted.
     pub(super) fn digests(&self) -> Result<Vec<Digest>, LayoutError> {
-        let place = BLOBS;
-        let unreadable = |source| self.unreadable(place, source);
-        let files = match fs::read_dir(self.path.join(place)) {
+        let mut digests = Vec::new();
+        for algorithm in Algorithm::ALL {
+            self.add_digests(algorithm, &mut digests)?;
+        }
+        digests.sort();
+        Ok(digests)
+    }
+
+    /// Adds the digests of this algorithm to `digests`.
+    fn add_digests(
+        &self,
+        algorithm: Algorithm,
+        digests: &mut Vec<Digest>,
+    ) -> Result<(), LayoutError> {
+        let place = format!("{BLOBS}/{algorithm}");
+        let unreadable = |source| self.unreadable(&place, source);
+        let files = match fs::read_dir(self.path.join(&place)) {
             Ok(files) => files,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(unreadable(error)),
         };
-        let mut digests = Vec::new();
         for file in files {
             let name = file.map_err(unreadable)?.file_name();
             // Other tools leave partly written files beside the blobs.
             digests.extend(
                 name.to_str()
-                    .and_then(|hex| format!("sha256:{hex}").parse().ok()),
+                    .and_then(|hex| format!("{algorithm}:{hex}").parse().ok()),
             );
             if digests.len() > FILES_MAX {
-                let path = self.shown(place);
+                let path = self.shown(&place);
                 return Err(LayoutError::TooMany {
                     path,
                     limit: FILES_MAX,
                 });
             }
         }
-        digests.sort();
-        Ok(digests)
+        Ok(())
     }
 
     /// Reads the file `place` if it can be a JSON document of at most `limit` bytes.
@@ -116,7 +128,7 @@ impl Folder {
 
 /// Returns the place of the content `digest`.
 pub(super) fn place(digest: &Digest) -> String {
-    format!("{BLOBS}/{}", digest.hex())
+    format!("{BLOBS}/{}/{}", digest.algorithm(), digest.hex())
 }
 
 fn start_of_document(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {

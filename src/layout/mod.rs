@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::domain::{Descriptor, Digest, Manifest, ManifestError, MediaType};
+use crate::domain::{Algorithm, Descriptor, Digest, DigestTag, Manifest, ManifestError, MediaType};
 use document::{media_type, referrer};
 use folder::{Folder, place};
 
@@ -114,7 +114,7 @@ impl Layout {
             let kind = entry.annotations.get(KIND).map(String::as_str);
             let name = entry.annotations.get(NAME).map(String::as_str);
             let belongs = KINDS_BESIDE.iter().any(|(own, _)| kind == Some(own))
-                || name.is_some_and(|name| name.starts_with("sha256-"));
+                || name.is_some_and(names_digest);
             (entry.media_type.is_index() || entry.media_type.is_image()) && !belongs
         })
     }
@@ -145,16 +145,15 @@ impl Layout {
         self.entries.iter().find(is_named)
     }
 
-    /// Returns the manifest that a registry would have under the digest tag of `subject` with `suffix` (`sig`, `att`,
-    /// `sbom`). `cosign save` does not record the subject of the signatures that it saves beside its one image.
+    /// Returns the manifest that a registry would have under the digest tag `tag`. `cosign save` does not record the
+    /// subject of the signatures that it saves beside its one image.
     #[must_use]
-    pub fn digest_tag(&self, subject: &Digest, suffix: &str) -> Option<&Descriptor> {
-        let tag = format!("sha256-{}.{suffix}", subject.hex());
-        self.named(&tag).or_else(|| {
-            let (kind, _) = KINDS_BESIDE.iter().find(|(_, own)| *own == suffix)?;
+    pub fn digest_tag(&self, tag: &DigestTag<'_>) -> Option<&Descriptor> {
+        self.named(tag.tag.as_str()).or_else(|| {
+            let (kind, _) = KINDS_BESIDE.iter().find(|(_, own)| *own == tag.suffix)?;
             let is_kind =
                 |entry: &&Descriptor| entry.annotations.get(KIND).is_some_and(|own| own == kind);
-            let is_only = self.images().all(|image| image.digest == *subject);
+            let is_only = self.images().all(|image| image.digest == *tag.subject);
             self.entries.iter().find(is_kind).filter(|_| is_only)
         })
     }
@@ -165,13 +164,13 @@ impl Layout {
         let Some(bytes) = self.folder.read(&place, MANIFEST_MAX_BYTES)? else {
             return Ok(None);
         };
-        let computed = Digest::of(&bytes);
+        let computed = digest.algorithm().digest(&bytes);
         if computed != *digest {
             let path = self.folder.shown(&place);
             return Err(LayoutError::OtherContent { path, computed });
         }
         let media_type = media_type(&bytes);
-        let manifest = Manifest::parse(bytes, media_type);
+        let manifest = Manifest::parse_as(bytes, media_type, digest.algorithm());
         manifest
             .map(Some)
             .map_err(|source| malformed(&self.folder, &place, source))
@@ -188,7 +187,7 @@ impl Layout {
         let Some(bytes) = self.folder.read(&place, limit)? else {
             return Ok(None);
         };
-        let computed = Digest::of(&bytes);
+        let computed = digest.algorithm().digest(&bytes);
         if computed == *digest {
             Ok(Some(bytes))
         } else {
@@ -204,6 +203,12 @@ impl Layout {
         };
         self.images().map(name).collect()
     }
+}
+
+/// True if `name` is that of a referrers tag or a digest tag.
+fn names_digest(name: &str) -> bool {
+    let (algorithm, _) = name.split_once('-').unwrap_or_default();
+    Algorithm::ALL.iter().any(|one| one.name() == algorithm)
 }
 
 /// Collects the referrers of each subject. Reads every file that can be a manifest. Digests are checked when a file is used.

@@ -98,7 +98,8 @@ fn what_belongs_to_an_image_is_no_second_image() {
         let one = image_of(&layout, None).unwrap();
         assert_eq!(one, Digest::of(b"one"), "{name}");
         let digest_tag = |subject: &Digest, suffix| {
-            let found = layout.digest_tag(subject, suffix);
+            let tag = subject.digest_tag(suffix)?;
+            let found = layout.digest_tag(&tag);
             found.map(|found| found.digest.clone())
         };
         assert_eq!(digest_tag(&one, "sig"), Some(Digest::of(b"signatures")));
@@ -206,6 +207,38 @@ fn what_is_no_layout_is_said_to_be_none() {
     let spaces = " ".repeat(5 << 20);
     fs::write(long.path().join("index.json"), spaces).unwrap();
     assert!(matches!(open(&long), Err(LayoutError::TooLong { .. })));
+}
+
+#[test]
+fn content_under_sha512_is_found_and_checked() {
+    let one = json!({"mediaType": OCI_MANIFEST, "digest": Digest::of(b"one"), "size": 1});
+    let bytes = json!({
+        "mediaType": OCI_MANIFEST, "config": one, "layers": [], "subject": one,
+    });
+    let bytes = bytes.to_string().into_bytes();
+    let digest = Algorithm::Sha512.digest(&bytes);
+    let named = |name: String| json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": bytes.len(), "annotations": {NAME: name}});
+    // What has the name of a referrers tag is no second image.
+    let mut list = entry("list", &Value::Null);
+    list["annotations"] = json!({NAME: digest.referrers_tag().to_string()});
+    let folder = folder(&[named("v1".to_owned()), list]);
+    fs::create_dir_all(folder.path().join("blobs/sha512")).unwrap();
+    let path = folder.path().join("blobs/sha512").join(digest.hex());
+    fs::write(&path, &bytes).unwrap();
+    let layout = open(&folder).unwrap();
+    assert_eq!(image_of(&layout, None).unwrap(), digest);
+    assert_eq!(layout.manifest(&digest).unwrap().unwrap().digest(), &digest);
+    assert_eq!(layout.content(&digest, 1 << 20).unwrap().unwrap(), bytes);
+    let referrers = layout.referrers(&Digest::of(b"one"));
+    assert_eq!(referrers.len(), 1);
+    assert_eq!(referrers[0].digest, digest);
+    fs::write(&path, "{}").unwrap();
+    for error in [
+        layout.manifest(&digest).unwrap_err(),
+        layout.content(&digest, 1 << 20).unwrap_err(),
+    ] {
+        assert!(matches!(error, LayoutError::OtherContent { .. }), "{error}");
+    }
 }
 
 #[test]

@@ -17,7 +17,12 @@ pub fn decide_published(
 ) -> Result<Vec<TagStep>, Vec<Conflict>> {
     // Equal bytes under a wrong media type are other content, too.
     let is_it =
-        |existing: &TagContent| existing.manifest().map(Manifest::digest) == Some(image.digest());
+        |existing: &TagContent| existing.manifest().map(Manifest::bytes) == Some(image.bytes());
+    // A tag may point to the image under a digest of another algorithm.
+    let after = |existing: Option<&TagContent>| match existing.filter(|existing| is_it(existing)) {
+        Some(existing) => existing.digest().clone(),
+        None => image.digest().clone(),
+    };
     // Empty for a single image.
     let images = images_of(image);
     let fixed = seen.iter().filter(|tag| tag.kind == TagKind::Fixed);
@@ -46,7 +51,7 @@ pub fn decide_published(
             return TagStep::of_moving(
                 &tag.tag,
                 existing,
-                image.digest(),
+                &after(existing),
                 newer.get(&tag.tag).cloned(),
             );
         }
@@ -54,7 +59,7 @@ pub fn decide_published(
             tag: tag.tag.clone(),
             kind: tag.kind,
             before: existing.map(|existing| existing.digest().clone()),
-            after: image.digest().clone(),
+            after: after(existing),
             newer: None,
         }
     };

@@ -213,6 +213,16 @@ impl Vouched<Manifest> {
         })
     }
 
+    /// Returns it as the content of a tag: registries give SHA-256 digests to content that is pushed under a tag. The
+    /// bytes are the same.
+    #[must_use]
+    pub fn as_tagged(&self) -> Self {
+        Self {
+            content: self.content.clone().with_sha256(),
+            by: self.by,
+        }
+    }
+
     /// A descriptor that points to it.
     #[must_use]
     pub fn described(&self) -> Vouched<Descriptor> {

@@ -34,7 +34,7 @@ pub(crate) async fn remove_dead_entries<E: MergeError>(
     match again.await {
         Err(error) if error.lacks_parts() => (),
         // The registry accepts the list, or the write of the entry will report the error.
-        Ok(_) | Err(_) => return Ok(()),
+        Ok(()) | Err(_) => return Ok(()),
     }
     let dead = dead_entries(context, repository, &list).await?;
     if dead.is_empty() {

@@ -8,7 +8,7 @@ use tokio::sync::SemaphorePermit;
 use super::ListError;
 use super::seen_list::SeenList;
 use crate::context::ReadContext;
-use crate::domain::{Digest, FullTag, Repository, Tag, TagContent, Unusable};
+use crate::domain::{Digest, DigestTag, FullTag, Repository, Tag, TagContent, Unusable};
 use crate::outcome::Subject;
 use crate::registry::{Entry, RegistryError, Tagged};
 
@@ -27,7 +27,7 @@ pub(crate) struct SharedTag<'a> {
 
 impl<'a> SharedTag<'a> {
     /// Creates the shared tag `tag`, which was not read yet.
-    pub(crate) fn new(
+    fn new(
         context: &'a ReadContext,
         repository: &'a Repository,
         subject: &'a Digest,
@@ -49,6 +49,15 @@ impl<'a> SharedTag<'a> {
         subject: &'a Digest,
     ) -> Self {
         Self::new(context, repository, subject, subject.referrers_tag())
+    }
+
+    /// Creates the shared tag for a digest tag.
+    pub(crate) fn of_digest_tag(
+        context: &'a ReadContext,
+        repository: &'a Repository,
+        tag: &DigestTag<'a>,
+    ) -> Self {
+        Self::new(context, repository, tag.subject, tag.tag.clone())
     }
 
     /// Sets the content that an earlier read found.

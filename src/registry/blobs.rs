@@ -43,7 +43,7 @@ impl RegistryReader {
             .await
             .and_then(|body| match body {
                 Some(body) => {
-                    check_digest(Digest::of(&body), digest)?;
+                    check_digest(digest.algorithm().digest(&body), digest)?;
                     Ok(Some(body))
                 }
                 None => Ok(None),
@@ -54,7 +54,7 @@ impl RegistryReader {
         })
     }
 
-    async fn look_for_blob(
+    pub(super) async fn look_for_blob(
         &self,
         repository: &Repository,
         digest: &Digest,

@@ -9,12 +9,13 @@ use super::client::Registry;
 use super::copy_failure::CopyFailure;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_digest, check_size};
+use super::reader::RegistryReader;
 use super::redirects::open_blob;
 use super::stream::Stream;
 use super::streamed_upload::stream;
 use super::upload_session::Upload;
 use super::uploads::{SINGLE_POST_MAX_BYTES, UploadStart, Uploader};
-use crate::domain::{Descriptor, Digest, Repository};
+use crate::domain::{Algorithm, Descriptor, Repository};
 
 /// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
 const RESTARTS_MAX: u32 = 2;
@@ -43,6 +44,7 @@ enum BlobSource<'a> {
 
 /// The copy of one blob.
 struct BlobCopy<'a> {
+    reader: &'a RegistryReader,
     uploader: &'a Uploader,
     from: BlobSource<'a>,
     to: &'a Repository,
@@ -109,6 +111,7 @@ impl<'a> BlobCopy<'a> {
         blob: &'a Descriptor,
     ) -> Self {
         Self {
+            reader: registry,
             uploader: &registry.uploader,
             from,
             to,
@@ -124,7 +127,11 @@ impl<'a> BlobCopy<'a> {
                 .uploader
                 .begin_with_mount(self.to, &self.blob.digest, from);
             match start.await.map_err(CopyFailure::Destination)? {
-                UploadStart::Stored(_) => return Ok(Copied::Mounted),
+                UploadStart::Stored(_) => {
+                    if self.is_mounted().await.map_err(CopyFailure::Destination)? {
+                        return Ok(Copied::Mounted);
+                    }
+                }
                 UploadStart::Session(session) => upload = Some(session),
                 // A 404 may apply only to this blob, if the source lacks it.
                 UploadStart::Refused(kind) => {
@@ -137,6 +144,18 @@ impl<'a> BlobCopy<'a> {
         }
         self.transfer_with_restarts(upload).await?;
         Ok(Copied::Streamed)
+    }
+
+    /// Checks whether the destination has a blob that it reports as mounted. distribution (2.8.2 and 3.1.2) answers 201
+    /// to the mount of a SHA-512 digest and mounts the blob under its SHA-256 digest alone.
+    async fn is_mounted(&self) -> Result<bool, RegistryErrorKind> {
+        match self.blob.digest.algorithm() {
+            Algorithm::Sha256 => Ok(true),
+            Algorithm::Sha512 => {
+                let found = self.reader.look_for_blob(self.to, &self.blob.digest);
+                found.await
+            }
+        }
     }
 
     /// Returns the repository to mount the blob from, if a mount may succeed.
@@ -189,7 +208,7 @@ impl<'a> BlobCopy<'a> {
             }
             (BlobContent::Large(source), None) => {
                 let upload = uploader
-                    .begin(self.to)
+                    .begin(self.to, digest.algorithm())
                     .await
                     .map_err(CopyFailure::Destination)?;
                 stream(uploader, upload, source, self.blob).await
@@ -220,7 +239,7 @@ impl<'a> BlobCopy<'a> {
         }
         let bytes = stream.read(blob.size).await?;
         check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;
-        check_digest(Digest::of(&bytes), &blob.digest)?;
+        check_digest(blob.digest.algorithm().digest(&bytes), &blob.digest)?;
         Ok(BlobContent::Small(bytes))
     }
 }

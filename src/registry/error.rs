@@ -350,6 +350,12 @@ enum ErrorClass<'a> {
 }
 
 impl RegistryError {
+    /// Reports whether its object is content under a SHA-512 digest.
+    #[must_use]
+    pub(crate) fn is_about_sha512(&self) -> bool {
+        self.object.contains("@sha512:")
+    }
+
     /// Returns the operation that failed.
     #[must_use]
     pub fn operation(&self) -> Operation {

@@ -2,11 +2,12 @@
 
 use super::error::ContentError;
 use super::error_response::printable;
-use crate::domain::{Descriptor, Digest};
+use crate::domain::{Algorithm, Descriptor, Digest, Reference};
 use crate::http::Response;
 
 const DIGEST_HEADER: &str = "docker-content-digest";
 
+/// Checks the digest of content, computed with the algorithm of the wanted one.
 pub(super) fn check_digest(computed: Digest, wanted: &Digest) -> Result<(), ContentError> {
     if computed == *wanted {
         Ok(())
@@ -30,16 +31,61 @@ pub(super) fn check_size(arrived: u64, blob: &Descriptor) -> Result<(), ContentE
     }
 }
 
-/// Compares a digest with `Docker-Content-Digest`, which not every registry sends. A digest of another algorithm, or an
-/// invalid one, counts as a mismatch: it does not confirm the computed digest.
-pub(super) fn check_stated(computed: &Digest, response: &Response) -> Result<(), ContentError> {
+/// Checks `bytes` against `Docker-Content-Digest`, which not every registry sends. `computed` is their digest of the
+/// expected algorithm. A digest of the other one is checked too. An invalid one counts as a mismatch, as does one that
+/// cannot be checked: it does not confirm the bytes.
+pub(super) fn check_stated(
+    bytes: &[u8],
+    computed: &Digest,
+    response: &Response,
+) -> Result<(), ContentError> {
     match response.header(DIGEST_HEADER) {
-        Some(stated) if *stated != computed.to_string() => Err(ContentError::Digest {
-            computed: computed.clone(),
-            claimed: printable(stated, 200),
-            claimant: "the registry's `Docker-Content-Digest`",
-        }),
+        Some(stated) if *stated == computed.to_string() => Ok(()),
+        Some(stated) => match stated.parse::<Digest>() {
+            Ok(other) if other.matches(bytes) => Ok(()),
+            Ok(other) => Err(mismatch(other.algorithm().digest(bytes), stated)),
+            Err(_) => Err(mismatch(computed.clone(), stated)),
+        },
+        None => Ok(()),
+    }
+}
+
+/// Compares a digest with `Docker-Content-Digest`, like [`check_stated`], for content that was sent on and is not in
+/// memory. A digest of the other algorithm contradicts nothing.
+///
+/// SPEC: distribution states the SHA-256 of a blob that was pushed under its SHA-512.
+pub(super) fn check_stated_digest(
+    computed: &Digest,
+    response: &Response,
+) -> Result<(), ContentError> {
+    match response.header(DIGEST_HEADER) {
+        Some(stated) if *stated != computed.to_string() => match stated.parse::<Digest>() {
+            Ok(other) if other.algorithm() != computed.algorithm() => Ok(()),
+            Ok(_) | Err(_) => Err(mismatch(computed.clone(), stated)),
+        },
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns the algorithm of the digest of the content in `response`: that of the requested digest. Without one it is
+/// that of the digest that the registry states.
+///
+/// SPEC: without a stated one, clients assume SHA-256.
+pub(super) fn algorithm_of(reference: &Reference, response: &Response) -> Algorithm {
+    match reference {
+        Reference::Digest(digest) => digest.algorithm(),
+        Reference::Tag(_) => {
+            let stated = stated_digest(response);
+            stated.map_or(Algorithm::Sha256, |stated| stated.algorithm())
+        }
+    }
+}
+
+fn mismatch(computed: Digest, stated: &str) -> ContentError {
+    ContentError::Digest {
+        computed,
+        claimed: printable(stated, 200),
+        claimant: "the registry's `Docker-Content-Digest`",
     }
 }
 

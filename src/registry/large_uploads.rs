@@ -93,7 +93,7 @@ impl LargeUploads {
             source,
             blob: blob.clone(),
             upload: Arc::clone(&upload),
-            digester: Digester::default(),
+            digester: Digester::of(blob.digest.algorithm()),
             arrived: 0,
             last: None,
         };
@@ -232,10 +232,7 @@ impl VerifyingStream {
         let Some(last) = self.last.take() else {
             return Ok(None);
         };
-        check_digest(
-            std::mem::take(&mut self.digester).finish(),
-            &self.blob.digest,
-        )?;
+        check_digest(self.digester.clone().finish(), &self.blob.digest)?;
         self.upload.finish(Ok(()));
         Ok(Some(last))
     }

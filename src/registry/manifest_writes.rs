@@ -59,11 +59,15 @@ impl Registry {
         media_type: &MediaType,
         bytes: &[u8],
     ) -> Result<Stored, RegistryErrorKind> {
-        let digest = Digest::of(bytes);
+        let digest = match reference {
+            Reference::Digest(digest) => digest.algorithm().digest(bytes),
+            Reference::Tag(_) => Digest::of(bytes),
+        };
         check_asked(&digest, reference, "the digest in the reference")?;
         let put = push(repository, reference, media_type, bytes);
         let response = send_write(&self.sender, &put).await?;
-        self.stored(repository, reference, digest, &response).await
+        self.stored(repository, reference, (digest, bytes), &response)
+            .await
     }
 
     /// Reads the response to a pushed manifest.
@@ -71,12 +75,12 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-        digest: Digest,
+        (digest, bytes): (Digest, &[u8]),
         response: &Response,
     ) -> Result<Stored, RegistryErrorKind> {
         match (response.status.as_u16(), reference) {
             (200..=202, _) => {
-                check_stated(&digest, response)?;
+                check_stated(bytes, &digest, response)?;
                 let subject = response.header(SUBJECT_HEADER);
                 Ok(Stored {
                     digest,

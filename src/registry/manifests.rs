@@ -6,7 +6,7 @@ use reqwest::Method;
 
 use super::classify::{Presence, presence};
 use super::error::{ContentError, Operation, RegistryError, RegistryErrorKind};
-use super::integrity::{check_stated, stated_digest};
+use super::integrity::{algorithm_of, check_stated, stated_digest};
 use super::reader::RegistryReader;
 use super::redirects::{Reach, is_own, refused_address, send_read};
 use super::sender::RegistryRequest;
@@ -77,7 +77,7 @@ impl RegistryReader {
         reference: &Reference,
     ) -> Result<Option<Manifest>, RegistryErrorKind> {
         Ok(match self.read(repository, reference).await? {
-            Some(response) => Some(parsed(response)?),
+            Some((response, digest)) => Some(parsed(response, &digest)?),
             None => None,
         })
     }
@@ -100,13 +100,13 @@ impl RegistryReader {
             }
             response => response?,
         };
-        let Some(response) = response else {
+        let Some((response, digest)) = response else {
             return Ok(None);
         };
         let stated = stated_digest(&response).filter(|_| !is_misnamed(&response));
-        let content = match (parsed(response), stated) {
-            (Err(RegistryErrorKind::Content(ContentError::Manifest(error))), Some(stated)) => {
-                TagContent::Unusable(Unusable::new(stated, &*error))
+        let content = match (parsed(response, &digest), stated) {
+            (Err(RegistryErrorKind::Content(ContentError::Manifest(error))), Some(_)) => {
+                TagContent::Unusable(Unusable::new(digest, &*error))
             }
             (manifest, _) => TagContent::Manifest(manifest?),
         };
@@ -138,12 +138,13 @@ impl RegistryReader {
         }
     }
 
-    /// Reads the response with the manifest, and checks its digest before any use.
+    /// Reads the response with the manifest, and checks its digest before any use. The digest is the requested one. That
+    /// of a tag's content is the one that the registry states, else its SHA-256.
     pub(super) async fn read(
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Option<Response>, RegistryErrorKind> {
+    ) -> Result<Option<(Response, Digest)>, RegistryErrorKind> {
         let accept = accept();
         let request = manifest_request(repository, reference, &accept);
         let response = send_read(&self.sender, &request, Reach::AnyHost).await?;
@@ -152,11 +153,11 @@ impl RegistryReader {
             Presence::Unknown => Err(RegistryErrorKind::refused(&response)),
             Presence::Present => {
                 check_type_after_redirect(&response, repository)?;
-                let digest = Digest::of(&response.body);
+                let digest = algorithm_of(reference, &response).digest(&response.body);
                 check_asked(&digest, reference, "the requested digest")?;
-                check_stated(&digest, &response)?;
+                check_stated(&response.body, &digest, &response)?;
                 self.observe_tag(repository, reference, &digest, &response);
-                Ok(Some(response))
+                Ok(Some((response, digest)))
             }
         }
     }
@@ -175,7 +176,12 @@ impl RegistryReader {
         match (response.status.as_u16(), reference) {
             (404, Reference::Digest(_)) if is_own(&response, repository) => return Ok(None),
             (200, _) if check_type_after_redirect(&response, repository).is_ok() => {
-                if let Some(digest) = stated_digest(&response) {
+                let is_comparable = |digest: &Digest| match reference {
+                    Reference::Digest(asked) => asked.algorithm() == digest.algorithm(),
+                    Reference::Tag(_) => true,
+                };
+                // A digest of the other algorithm confirms nothing without the content.
+                if let Some(digest) = stated_digest(&response).filter(is_comparable) {
                     check_asked(&digest, reference, "the requested digest")?;
                     self.observe_tag(repository, reference, &digest, &response);
                     return Ok(Some(digest));
@@ -251,10 +257,10 @@ pub(super) fn object(repository: &Repository, reference: &Reference) -> String {
     image.to_string()
 }
 
-/// Parses the manifest in a response.
-pub(super) fn parsed(response: Response) -> Result<Manifest, RegistryErrorKind> {
+/// Parses the manifest in a response, whose digest is `digest`.
+pub(super) fn parsed(response: Response, digest: &Digest) -> Result<Manifest, RegistryErrorKind> {
     let media_type = MediaType::from(response.header("content-type").unwrap_or_default());
-    Manifest::parse(response.body, media_type)
+    Manifest::parse_as(response.body, media_type, digest.algorithm())
         .map_err(|error| ContentError::Manifest(Arc::new(error)).into())
 }
 

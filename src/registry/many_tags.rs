@@ -57,7 +57,7 @@ pub async fn put_tags(
             others: TagRead::Earlier,
         };
     };
-    let is_stored = response.status.is_success() && check_stated(&digest, &response).is_ok();
+    let is_stored = response.status.is_success() && check_stated(bytes, &digest, &response).is_ok();
     let accepted = if is_stored {
         accepted(&response, tags)
     } else {

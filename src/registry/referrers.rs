@@ -127,7 +127,10 @@ impl RegistryReader {
                 let long = self.long_content(repository, reference, kind).await?;
                 Ok(Some(Tagged::Unusable(long)))
             }
-            response => response?.map(tagged).transpose(),
+            response => {
+                let tagged = |(response, digest)| tagged(response, digest);
+                response?.map(tagged).transpose()
+            }
         }
     }
 }
@@ -143,13 +146,13 @@ impl<T> Tagged<T> {
     }
 }
 
-/// Parses the content of a response.
-fn tagged<T: Entry>(response: Response) -> Result<Tagged<T>, RegistryErrorKind> {
-    let (digest, stated) = (Digest::of(&response.body), stated_digest(&response));
+/// Parses the content of a response, whose digest is `digest`.
+fn tagged<T: Entry>(response: Response, digest: Digest) -> Result<Tagged<T>, RegistryErrorKind> {
+    let stated = stated_digest(&response);
     let media_type = MediaType::from(response.header("content-type").unwrap_or_default());
     if media_type.is_image() {
         // Content that reads as an image needs no stated digest: no server sends an image by mistake.
-        return match (parsed(response), stated) {
+        return match (parsed(response, &digest), stated) {
             (Err(kind), None) => Err(kind),
             (Ok(_) | Err(_), _) => Ok(no_list(digest, "it is an image, not an index")),
         };
@@ -159,7 +162,7 @@ fn tagged<T: Entry>(response: Response) -> Result<Tagged<T>, RegistryErrorKind> 
         (entries, _) => entries?,
     };
     let is_short = response.body.len() <= SHORT_LIST_MAX_BYTES;
-    let short = is_short.then(|| Manifest::parse(response.body, media_type));
+    let short = is_short.then(|| Manifest::parse_as(response.body, media_type, digest.algorithm()));
     Ok(Tagged::List(TaggedList {
         digest,
         entries,

@@ -163,7 +163,12 @@ impl Registry {
         match self.sender.with_retries(&what, attempt).await? {
             Attempt::Ended(result) => result,
             Attempt::Answered(response, guard) => self
-                .stored(repository, &reference, content.digest.clone(), &response)
+                .stored(
+                    repository,
+                    &reference,
+                    (content.digest.clone(), content.bytes),
+                    &response,
+                )
                 .await
                 .map(|_| Replaced::Written(guard)),
         }

@@ -9,14 +9,14 @@ use reqwest::{Method, Url};
 
 use super::auth::Access;
 use super::error::{LoginError, RegistryErrorKind};
-use super::integrity::check_stated;
+use super::integrity::{check_stated, check_stated_digest};
 use super::large_uploads::LargeUploads;
 use super::open_uploads::OpenUploads;
 use super::redirects::{location, refused_address, write_once};
 use super::response::{ERROR_MAX_BYTES, authority};
 use super::sender::{RegistryRequest, RequestSender, Target};
 use super::upload_session::Upload;
-use crate::domain::{Digest, Repository};
+use crate::domain::{Algorithm, Digest, Repository};
 use crate::http::Response;
 
 /// The longest content that is sent with the POST. Go's servers close a connection if they answer with more than 256
@@ -70,9 +70,17 @@ impl Uploader {
         Ok(())
     }
 
-    /// Opens an upload session. Its content need not be known yet.
-    pub(super) async fn begin(&self, repository: &Repository) -> Result<Upload, RegistryErrorKind> {
-        let start = self.post(repository, Access::PullPush, "", &[]);
+    /// Opens an upload session for a blob whose digest has this algorithm. Its content need not be known yet.
+    pub(super) async fn begin(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<Upload, RegistryErrorKind> {
+        let query = match algorithm_parameter(algorithm) {
+            Some(parameter) => format!("?{parameter}"),
+            None => String::new(),
+        };
+        let start = self.post(repository, Access::PullPush, &query, &[]);
         match start.await? {
             UploadStart::Session(upload) => Ok(upload),
             // The POST named no blob, so none can have been created.
@@ -89,11 +97,12 @@ impl Uploader {
         digest: &Digest,
         from: &Repository,
     ) -> Result<UploadStart, RegistryErrorKind> {
-        let query = format!("?mount={digest}&from={}", from.path());
+        let mount = format!("?mount={digest}&from={}", from.path());
+        let query = with_algorithm(mount, digest);
         let access = Access::Mount(from.clone());
         match self.post(repository, access, &query, &[]).await {
             Ok(UploadStart::Stored(response)) => {
-                check_stated(digest, &response)?;
+                check_stated_digest(digest, &response)?;
                 Ok(UploadStart::Stored(response))
             }
             // The token server denies read access to `from`.
@@ -180,21 +189,23 @@ impl Uploader {
         let is_small =
             u64::try_from(bytes.len()).is_ok_and(|length| length <= SINGLE_POST_MAX_BYTES);
         if !is_small || !features.may_post_whole(repository.host()) {
-            return self.begin(repository).await.map(Some);
+            let session = self.begin(repository, digest.algorithm());
+            return session.await.map(Some);
         }
-        let query = format!("?digest={digest}");
+        let query = with_algorithm(format!("?digest={digest}"), digest);
         let start = self.post(repository, Access::PullPush, &query, bytes).await;
         if !matches!(start, Ok(UploadStart::Stored(_))) {
             features.remember_no_whole(repository.host());
         }
         match start? {
             UploadStart::Stored(response) => {
-                check_stated(digest, &response)?;
+                check_stated(bytes, digest, &response)?;
                 Ok(None)
             }
             UploadStart::Session(upload) => Ok(Some(upload)),
             UploadStart::Refused(kind) if refuses_single_post(&kind) => {
-                self.begin(repository).await.map(Some)
+                let session = self.begin(repository, digest.algorithm());
+                session.await.map(Some)
             }
             UploadStart::Refused(kind) => Err(kind),
         }
@@ -322,8 +333,26 @@ impl Upload {
 /// Checks the response to the PUT of a blob.
 pub(super) fn check_stored(response: &Response, digest: &Digest) -> Result<(), RegistryErrorKind> {
     match response.status.as_u16() {
-        200 | 201 | 204 => Ok(check_stated(digest, response)?),
+        200 | 201 | 204 => Ok(check_stated_digest(digest, response)?),
         _ => Err(RegistryErrorKind::refused(response)),
+    }
+}
+
+/// Returns the parameter of a POST that announces a digest of this algorithm. Registries assume SHA-256 without it.
+///
+/// SPEC: "Pushing a blob in chunks". A registry that does not mount, or does not accept the blob in the POST, opens a
+/// session too, so every POST has the parameter.
+fn algorithm_parameter(algorithm: Algorithm) -> Option<String> {
+    match algorithm {
+        Algorithm::Sha256 => None,
+        Algorithm::Sha512 => Some(format!("digest-algorithm={algorithm}")),
+    }
+}
+
+fn with_algorithm(query: String, digest: &Digest) -> String {
+    match algorithm_parameter(digest.algorithm()) {
+        Some(parameter) => format!("{query}&{parameter}"),
+        None => query,
     }
 }
 

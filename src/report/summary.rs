@@ -370,7 +370,8 @@ fn whole(digest: &Digest) -> String {
 /// The start of a digest, enough to compare. The full digest is elsewhere in the summary or the outputs.
 pub(super) fn short(digest: &Digest) -> String {
     code(&format!(
-        "sha256:{}",
+        "{}:{}",
+        digest.algorithm(),
         digest.hex().get(..12).unwrap_or_default()
     ))
 }

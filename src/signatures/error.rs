@@ -1,7 +1,7 @@
 //! The errors of finding, making and storing signatures.
 
 use crate::context::ImageError;
-use crate::domain::TokenAbsence;
+use crate::domain::{Digest, TokenAbsence};
 use crate::outcome::Subject;
 use crate::record::RecordError;
 use crate::referrers::ListError;
@@ -46,6 +46,11 @@ pub enum SignatureError {
     /// This run cannot make a signature that meets the policy in the inputs.
     #[error("the signature of this run would not meet the inputs")]
     UnmetPolicy(#[source] Box<VerificationError>),
+    /// The digest is not one that a signature can be made for.
+    #[error(
+        "`{0}` cannot be signed: no verifier of such signatures, cosign included, accepts a SHA-512 digest"
+    )]
+    UnsupportedDigest(Digest),
     /// The required identity cannot be determined.
     #[error("the required signer is unknown: {0}")]
     NoPolicy(&'static str),
@@ -66,6 +71,7 @@ impl SignatureError {
             | Self::NoLegacyLog
             | Self::NotStored { .. }
             | Self::UnmetPolicy(_)
+            | Self::UnsupportedDigest(_)
             | Self::NoPolicy(_) => true,
         }
     }
@@ -91,6 +97,7 @@ impl SignatureError {
             | Self::NoLegacyLog
             | Self::NotStored { .. }
             | Self::UnmetPolicy(_)
+            | Self::UnsupportedDigest(_)
             | Self::NoPolicy(_) => false,
         }
     }
@@ -113,6 +120,7 @@ impl SignatureError {
             | Self::List(_)
             | Self::NoLegacyLog
             | Self::UnmetPolicy(_)
+            | Self::UnsupportedDigest(_)
             | Self::NoPolicy(_) => false,
         }
     }

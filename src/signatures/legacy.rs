@@ -21,13 +21,14 @@ use crate::outcome::SignatureLocation;
 use crate::referrers::{SeenList, SharedTag};
 use crate::sigstore::{LegacySignature, SIGNATURE_ANNOTATION};
 
-/// Returns the tag with the signatures of `subject`.
+/// Returns the tag with the signatures of `subject`, if there can be one.
 pub(super) fn tag<'a>(
     context: &'a ReadContext,
     repository: &'a Repository,
     subject: &'a Digest,
-) -> SharedTag<'a> {
-    SharedTag::new(context, repository, subject, subject.legacy_tag())
+) -> Option<SharedTag<'a>> {
+    let tag = subject.legacy_tag()?;
+    Some(SharedTag::of_digest_tag(context, repository, &tag))
 }
 
 /// Looks up every signature of `subject` under the tag, and verifies each. A tag with any other content has no
@@ -38,7 +39,9 @@ pub(crate) async fn look_up(
     subject: &Digest,
     verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, SignatureError> {
-    let tag = tag(context, repository, subject);
+    let Some(tag) = tag(context, repository, subject) else {
+        return Ok(Lookup::default());
+    };
     let (manifest, _permit) = tag.read_with_permit().await?;
     let manifest = match manifest {
         Some(TagContent::Manifest(manifest)) => manifest,
@@ -168,7 +171,9 @@ pub(super) fn layers(manifest: &Manifest) -> Result<&[Descriptor], Unusable> {
 /// Creates a lookup that found no signatures of `subject`, because the tag has this content.
 fn no_signatures(subject: &Digest, unusable: Unusable) -> Lookup {
     let mut lookup = Lookup::default();
-    lookup.refuse_list(&subject.legacy_tag(), &unusable);
+    if let Some(tag) = subject.legacy_tag() {
+        lookup.refuse_list(&tag.tag, &unusable);
+    }
     lookup.legacy_obstacle = Some(unusable);
     lookup
 }

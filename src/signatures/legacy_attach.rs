@@ -22,12 +22,16 @@ pub(crate) async fn attach<'a>(
     age: SubjectAge,
 ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
     let ours = signature.clone();
-    let shared = || tag(context, repository, subject);
+    let shared = || {
+        let tag = tag(context, repository, subject);
+        tag.ok_or_else(|| SignatureError::UnsupportedDigest(subject.clone()))
+    };
     let add = async move |current: Option<&Manifest>| {
         let Some(manifest) = current else {
             return begin(&ours).map(Some);
         };
-        let layers = layers(manifest).map_err(|unusable| shared().unusable(&unusable))?;
+        let tag = shared()?;
+        let layers = layers(manifest).map_err(|unusable| tag.unusable(&unusable))?;
         if contains_signature(layers, &ours) {
             return Ok(None);
         }
@@ -35,15 +39,16 @@ pub(crate) async fn attach<'a>(
         append(manifest, config, &ours).map(Some)
     };
     // The parts are uploaded first, and the tag is looked at just before the write.
-    let writer = SharedTagWriter::new(context, shared().seen(seen.clone()));
+    let writer = SharedTagWriter::new(context, shared()?.seen(seen.clone()));
     let snapshot = match (&seen, age) {
         (None, SubjectAge::Unknown(_)) => writer.read_snapshot_of(age).await?.for_long_merge(),
         (Some(_), _) | (None, SubjectAge::New) => TagSnapshot::from_earlier_read(seen),
     };
     let (manifest, pending_settle) = writer.update_from(snapshot, add).await?;
     // The tag had the signature already, or it was just written.
-    let manifest = manifest
-        .ok_or_else(|| shared().occupied("does not point to the signature that was written"))?;
+    let tag = shared()?;
+    let manifest =
+        manifest.ok_or_else(|| tag.occupied("does not point to the signature that was written"))?;
     Ok((
         location_of(&manifest, &signature.annotations),
         pending_settle,

@@ -8,6 +8,7 @@ use super::candidates::Candidates;
 pub(crate) use super::candidates::{
     Candidate, CandidateVerifier, FoundSignature, Lookup, SignatureContent,
 };
+use super::signable::check_signable;
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
 use crate::domain::{Digest, Repository, SignatureFormat};
@@ -37,6 +38,10 @@ pub(crate) async fn look_up(
     verifier: &CandidateVerifier<'_>,
     search: Search,
 ) -> Result<Lookup, SignatureError> {
+    // Nothing counts as a signature of such a digest, so nothing is requested.
+    if check_signable(subject).is_err() {
+        return Ok(Lookup::default());
+    }
     // Boxed, since their state machines are large and many others contain this one.
     let bundles = Box::pin(look_up_bundles(
         context, repository, subject, verifier, search,
@@ -92,6 +97,9 @@ pub(crate) async fn is_signed_within_limit(
     subject: &Digest,
     verifier: &CandidateVerifier<'_>,
 ) -> Result<bool, SignatureError> {
+    if check_signable(subject).is_err() {
+        return Ok(false);
+    }
     let search = Search::First(SignatureFormat::Bundle);
     let candidates = Candidates::new(context, repository, subject, verifier).with_limit(OPENED_MAX);
     let bundles = look_up_bundles_among(candidates, context, repository, subject, search).await;

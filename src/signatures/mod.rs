@@ -12,6 +12,7 @@ pub(crate) mod lookup;
 mod outages;
 pub(crate) mod recorded;
 pub(crate) mod refused;
+pub(crate) mod signable;
 pub(crate) mod signer;
 mod signing_context;
 mod step;

@@ -7,6 +7,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::lookup::{FoundSignature, Lookup, Search, look_up};
 use super::recorded::{self, Recorded};
+use super::signable::check_signable;
 use super::signing_context::SigningContext;
 use super::storable_signature::StorableSignature;
 use super::{SignatureError, legacy};
@@ -164,6 +165,9 @@ impl SigningContext {
         policy: Result<&Policy, &SignatureError>,
         outcome: &mut Outcome,
     ) -> Result<Vec<Unsigned>, SignatureError> {
+        for ToSign { subject, .. } in &subjects {
+            check_signable(&subject.digest)?;
+        }
         let policy = match policy {
             Ok(policy) => policy,
             // Without a token the required identity is not known, so no signature can be made either.
@@ -295,10 +299,15 @@ fn check_lists(
         if let Some(obstacle) = lookup.obstacle(*format) {
             let (repository, subject) = (&wanted.repository, &wanted.digest);
             let list = match format {
-                SignatureFormat::Bundle => SharedTag::of_referrers(context, repository, subject),
+                SignatureFormat::Bundle => {
+                    Some(SharedTag::of_referrers(context, repository, subject))
+                }
                 SignatureFormat::Legacy => legacy::tag(context, repository, subject),
             };
-            return Err(list.unusable(obstacle).into());
+            return Err(match list {
+                Some(list) => list.unusable(obstacle).into(),
+                None => SignatureError::UnsupportedDigest(subject.clone()),
+            });
         }
     }
     Ok(())

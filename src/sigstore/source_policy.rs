@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use sigstore_types::{Bundle, Sha256Hash, SignatureContent, VerificationMaterialContent};
+use sigstore_types::{Bundle, SignatureContent, VerificationMaterialContent};
 
 use super::legacy::{authenticate_legacy, check_annotations};
 use super::policy::wanted_text;
@@ -12,7 +12,7 @@ use super::refusal::{ObservedSigner, VerificationError};
 use super::statement::PAYLOAD_TYPE;
 use super::trust::Trust;
 use super::unsigned_content::unsigned_content;
-use super::verify::{Authentic, Verified, check_bundle, invalid, read, shown};
+use super::verify::{Authentic, Verified, artifact_hash, check_bundle, read, shown};
 use crate::domain::{Digest, Matcher, Policy};
 
 /// The accepted signers of what belongs to an image.
@@ -109,6 +109,7 @@ pub fn verify_statement(
     }
     let statement: Statement = serde_json::from_slice(envelope.payload.as_bytes())
         .map_err(|source| VerificationError::unreadable_bundle(source.into()))?;
+    let hash = artifact_hash(subject)?;
     let is_about = |about: &About| about.digest.sha256.as_deref() == Some(subject.hex());
     if !statement.subject.iter().any(is_about) {
         return Err(VerificationError::OtherSubject {
@@ -116,7 +117,6 @@ pub fn verify_statement(
             found: None,
         });
     }
-    let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
     let made = check_bundle(&bundle, hash, subject, trust)?;
     source_policy.check(&made)?;
     check_nothing_extra(bytes, &bundle)?;

@@ -10,7 +10,8 @@ pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// Writes the statement that the image with this digest is signed.
 pub(super) fn statement(subject: &Digest) -> Vec<u8> {
     format!(
-        r#"{{"_type":"{STATEMENT_TYPE}","subject":[{{"digest":{{"sha256":"{}"}},"annotations":{{}}}}],"predicateType":"{SIGN_PREDICATE}","predicate":{{}}}}"#,
+        r#"{{"_type":"{STATEMENT_TYPE}","subject":[{{"digest":{{"{}":"{}"}},"annotations":{{}}}}],"predicateType":"{SIGN_PREDICATE}","predicate":{{}}}}"#,
+        subject.algorithm(),
         subject.hex()
     )
     .into_bytes()

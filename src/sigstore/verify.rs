@@ -108,8 +108,19 @@ pub(super) fn authenticate(
 ) -> Result<Authentic, VerificationError> {
     let bundle = read(bundle)?;
     check_statement(&bundle, subject)?;
-    let hash = Sha256Hash::from_hex(subject.hex()).map_err(|source| invalid(source.into()))?;
+    let hash = artifact_hash(subject)?;
     check_bundle(&bundle, hash, subject, trust)
+}
+
+/// Returns the hash of `subject` that a statement names. Nothing is a signature of a digest of another algorithm.
+pub(super) fn artifact_hash(subject: &Digest) -> Result<Sha256Hash, VerificationError> {
+    let hex = subject
+        .sha256_hex()
+        .ok_or_else(|| VerificationError::OtherSubject {
+            wanted: subject.clone(),
+            found: None,
+        })?;
+    Sha256Hash::from_hex(hex).map_err(|source| invalid(source.into()))
 }
 
 /// Verifies that `bundle` is a signature over `artifact`, which stands for `subject`, by any signer. Checks chain,

@@ -68,6 +68,7 @@ mod services;
 mod several;
 mod several_faults;
 mod several_healed;
+mod sha512;
 mod shared_tags;
 mod sign;
 mod sigstore_connections;

@@ -1,4 +1,4 @@
-//! What registries of 2026 can do: several tags in one request, conditions on writes, redirects. Whatever a registry announces
+//! The registry protocol of 2026: several tags in one request, conditions on writes, redirects. Whatever a registry announces
 //! or leaves out, a run reaches its result, and a rerun changes nothing.
 
 use std::time::Duration;

@@ -74,7 +74,7 @@ impl Counts {
             .unwrap_or_else(|| panic!("no result\n{report}"));
         let count = |status: &str| -> u32 {
             let lines = counts.lines().map(str::trim);
-            let line = lines.filter_map(|line| line.strip_prefix(status)).next();
+            let line = lines.find_map(|line| line.strip_prefix(status));
             let number = line.and_then(|line| line.split_once(": "));
             let number = number.and_then(|(_, number)| number.trim().parse().ok());
             number.unwrap_or_else(|| panic!("no count of {status}\n{report}"))

@@ -10,7 +10,7 @@ use crate::commands::versions::Versions;
 use crate::commands::{CommandError, new_repository};
 use crate::context::{Context, ImageError, REQUESTS_PARALLEL};
 use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository};
-use crate::inputs::Seal;
+use crate::inputs::{Depth, Seal};
 use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, TagOutcome,
 };
@@ -18,6 +18,7 @@ use crate::plan::{
     Assembly, Conflict, EquivalentIndex, KeepRule, Resolved, SeenTag, TagKind, TagStep, TagSteps,
     Vouched, VouchedOrObserved, Wanted, assemble, decide_tags, lacking_vouchers,
 };
+use crate::signatures::signable::check_signable;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -156,6 +157,17 @@ pub(super) async fn inspect(
 }
 
 impl Inspection {
+    /// Checks that every child can be signed, if the children are signed.
+    pub(super) fn check_signable(&self, seal: &Seal) -> Result<(), CommandError> {
+        let signing = seal.signing.as_ref();
+        if signing.is_some_and(|signing| signing.depth == Depth::Children) {
+            for child in self.inside.values().flatten() {
+                check_signable(&child.digest)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Reports whether the children are copied to a registry that denies its tags, and no other tag has an image. A
     /// signature has to be made then.
     pub(super) fn will_need_new_signature(&self) -> bool {

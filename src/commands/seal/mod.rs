@@ -38,6 +38,7 @@ pub(super) async fn seal(
         let inspection = inspect(context, seal, outcome);
         tokio::try_join!(inspection, signer(seal, signing_context))?
     };
+    inspection.check_signable(seal)?;
     let signer = signer.map(SealSigner::check_policy).transpose()?;
     let signer = signer.as_ref();
     // Read what registries deny as long as they have no content. This copies the children there, so the certificate is

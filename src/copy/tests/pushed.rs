@@ -109,7 +109,7 @@ pub(super) fn push_beside(
         "config": {"mediaType": CONFIG, "digest": config_digest, "size": config.len()},
         "layers": layers,
     });
-    let tag = subject.digest_tag(suffix).to_string();
+    let tag = subject.digest_tag(suffix).unwrap().to_string();
     digest(&sandbox.push_raw(
         name,
         Some(&tag),

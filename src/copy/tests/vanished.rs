@@ -27,7 +27,7 @@ async fn signatures_under_a_tag_stay() {
         destination.push_image("o/a", "linux/amd64", Kind::Oci);
         push_beside(&source, "o/a", &image, "sig", &["ours"]);
         push_beside(&destination, "o/a", &image, "sig", &["theirs"]);
-        let tag = image.digest_tag("sig").to_string();
+        let tag = image.digest_tag("sig").unwrap().to_string();
         deny(&destination, &tag, place);
         let from = [repository(&source, "o/a").into()];
         let to = repository(&destination, "o/a");

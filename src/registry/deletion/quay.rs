@@ -5,7 +5,7 @@
 
 use super::oci;
 use super::undeleted::{DeletionError, TagDeletion, Undeleted, all};
-use crate::domain::{FullTag, Manifest, Reference, Tag};
+use crate::domain::{DigestTag, FullTag, Manifest, Reference, Tag};
 use crate::registry::TagRead;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;
@@ -38,7 +38,7 @@ async fn siblings(
 ) -> Result<Vec<(Tag, Manifest)>, RegistryError> {
     let mut siblings = Vec::new();
     for suffix in SUFFIXES {
-        let Ok(tag) = format!("{}.{suffix}", deletion.digest.referrers_tag()).parse::<Tag>() else {
+        let Some(DigestTag { tag, .. }) = deletion.digest.digest_tag(suffix) else {
             continue;
         };
         let reference = Reference::Tag(tag.clone());

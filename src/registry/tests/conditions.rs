@@ -32,9 +32,10 @@ async fn server(conduct: Conduct, first: Option<&'static [u8]>) -> Server {
         // Another tag that exists always.
         if request.target.ends_with("/known") {
             let reply = index_reply();
-            return match conduct {
-                Conduct::NoEtag => reply,
-                _ => reply.header("etag", etag(MANIFEST)),
+            return if conduct == Conduct::NoEtag {
+                reply
+            } else {
+                reply.header("etag", etag(MANIFEST))
             };
         }
         if request.method != "PUT" {
@@ -45,9 +46,10 @@ async fn server(conduct: Conduct, first: Option<&'static [u8]>) -> Server {
                     let reply = index_reply()
                         .body(bytes.clone())
                         .header("docker-content-digest", digest);
-                    match conduct {
-                        Conduct::NoEtag => reply,
-                        _ => reply.header("etag", etag(bytes)),
+                    if conduct == Conduct::NoEtag {
+                        reply
+                    } else {
+                        reply.header("etag", etag(bytes))
                     }
                 }
             };
@@ -70,12 +72,12 @@ async fn server(conduct: Conduct, first: Option<&'static [u8]>) -> Server {
             *content = Some(request.body.clone());
             return Reply::new(201);
         }
-        match conduct {
-            Conduct::Honours400 => Reply::new(400).body(
-                r#"{"errors":[{"code":"MANIFEST_INVALID","message":"If-Match condition failed"}]}"#,
-            ),
-            _ => Reply::new(412),
+        if conduct != Conduct::Honours400 {
+            return Reply::new(412);
         }
+        let error =
+            r#"{"errors":[{"code":"MANIFEST_INVALID","message":"If-Match condition failed"}]}"#;
+        Reply::new(400).body(error)
     })
     .await
 }

@@ -1,6 +1,7 @@
 //! Tests the real client against a scripted server.
 
 mod absence;
+mod algorithms;
 mod audit;
 mod auth;
 mod conditions;

@@ -1,18 +1,18 @@
 //! Tests redirects of manifests, lists and writes.
 
-use super::super::{Referrers, all_tags};
+use super::super::{Entries, Referrers, all_tags};
 use super::*;
 use crate::domain::Digest;
 use crate::http::tests::server::Seen;
 
 /// Starts a server that redirects everything to the same path of `other`, and asks for a login.
 async fn redirecting(status: u16, other: String) -> Server {
-    Server::start(move |request| match request.header("authorization") {
-        None => Reply::new(401).header("www-authenticate", "Basic"),
-        Some(_) => {
-            let location = format!("{other}{}", request.target);
-            Reply::new(status).header("location", location)
+    Server::start(move |request| {
+        if request.header("authorization").is_none() {
+            return Reply::new(401).header("www-authenticate", "Basic");
         }
+        let location = format!("{other}{}", request.target);
+        Reply::new(status).header("location", location)
     })
     .await
 }
@@ -93,7 +93,7 @@ async fn referrers_are_read_within_the_host_only() {
     let elsewhere = other.url();
     for (location, wanted) in [
         (elsewhere.as_str(), Referrers::NoApi),
-        ("/moved", Referrers::Listed(Default::default())),
+        ("/moved", Referrers::Listed(Entries::default())),
     ] {
         let place = location.to_owned();
         let server = Server::start(move |request| match request.target.as_str() {

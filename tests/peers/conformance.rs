@@ -73,7 +73,7 @@ impl Counts {
             .split_once("OCI Conformance Result:")
             .unwrap_or_else(|| panic!("no result\n{report}"));
         let count = |status: &str| -> u32 {
-            let lines = counts.lines().map(str::trim);
+            let mut lines = counts.lines().map(str::trim);
             let line = lines.find_map(|line| line.strip_prefix(status));
             let number = line.and_then(|line| line.split_once(": "));
             let number = number.and_then(|(_, number)| number.trim().parse().ok());

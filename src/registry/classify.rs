@@ -8,14 +8,16 @@
 //! | | 404, no readable code, `Docker-Distribution-API-Version` | absent | sent by a registry, not by a proxy before it |
 //! | | 404, message about `Accept` | unknown | GHCR and distribution answer so if a manifest exists but is not accepted |
 //! | | any other 404 | unknown | a wrong host answers 404 to everything |
-//! | | any other status but 200 | unknown | 401 and 403 hide existing content; 3xx redirects to login pages |
+//! | | any other status but 200 | unknown | 401 and 403 hide existing content |
+//! | manifest after a redirect to another host | 200 with another content type | unknown | a login page |
 //! | HEAD by digest, manifest or blob | 404 | absent | no body to check, and the digest came from a registry's tag |
+//! | HEAD by digest, manifest, after a redirect to another host | 404 | repeat as GET | any host answers 404 |
 //! | HEAD of a blob | any other but 200 | repeat as GET | no body with a reason; a storage may refuse HEAD |
 //! | HEAD by tag | 404 | repeat as GET | no body to check |
 //! | blob after a redirect | anything but 200 | unknown | the registry has the blob; its storage fails |
 //! | referrers, first page | 200 with the type of an index | the list | |
 //! | | 200 with another type | no such API | login pages, and servers that answer 200 to everything |
-//! | | 3xx | no such API | GHCR (303), Artifact Registry (login page); not followed |
+//! | | 3xx to another host | no such API | GHCR (303), Artifact Registry (login page); not followed |
 //! | | 404, whatever the body | no such API | old registries have no such path, or send plain text |
 //! | | 400, 405, 406 | no such API | Quay before it has the subject; Artifactory before 7.90 |
 //! | | any other | unknown | 401, 403, 429, 5xx: the list may exist |

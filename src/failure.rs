@@ -8,7 +8,7 @@ use crate::commands::{
 };
 use crate::context::ImageError;
 use crate::domain::{Digest, ImageReference, TokenAbsence, chain_text};
-use crate::hints::{hints, proxy_hint, registry_hint};
+use crate::hints::{hints, registry_hint, transport_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
 use crate::layout::LayoutError;
@@ -197,7 +197,7 @@ fn signature_verdict(error: &SignatureError) -> Diagnosis {
         SignatureError::UnmetPolicy(refusal) => {
             Inputs.with_optional_cure(Some(unmet_hint(&refusal.unmet())))
         }
-        SignatureError::UnsupportedDigest(_) => Inputs.with_cure("use the SHA-256 digest of the image: push it again under that digest, or leave out `recursive` if only its index is to be signed"),
+        SignatureError::UnsupportedDigest(_) => Inputs.with_cure("use the SHA-256 digest of the image, or of an index that lists it. `seal` signs such an index without `recursive`, and `publish` without an identity copies the image unverified"),
         SignatureError::NoPolicy(_) => Inputs.without_cure(),
         SignatureError::Record(_) => Failure.without_cure(),
     }
@@ -246,7 +246,7 @@ fn selection_verdict(error: &SelectionError) -> Diagnosis {
 
 /// Advice after a run that was cut short. Outside of a workflow nothing but the user hands the record's digest on.
 fn again_hint(record: Option<&Digest>) -> String {
-    record.map_or_else(|| RUN_AGAIN.to_owned(), |digest| format!("{RUN_AGAIN}. Pass `record-digest: {digest}`, the SHA-256 of the record, so the record keeps the content of the tags before this run"))
+    record.map_or_else(|| RUN_AGAIN.to_owned(), |digest| format!("{RUN_AGAIN}. Pass `record-digest: {digest}`, the SHA-256 of the record, and the record keeps what the tags pointed to before this run; `command: cleanup` with it reverts them"))
 }
 
 /// Advice for signatures that do not meet the inputs. Without an authentic one there is no signer to name.
@@ -348,8 +348,8 @@ fn signing_hint(error: &SigstoreError) -> Option<String> {
     if let Some((problem, host)) = error.certificate() {
         return Some(problem.cure(host));
     }
-    if let Some(proxy) = error.proxy() {
-        return Some(proxy_hint(proxy.variable));
+    if let Some(hint) = error.transport().and_then(transport_hint) {
+        return Some(hint);
     }
     let text = match (error, error.status()) {
         (SigstoreError::Token(_), Some(401 | 403)) => {

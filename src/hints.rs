@@ -1,5 +1,6 @@
 //! Advice for errors of registries and proxies.
 
+use crate::http::{TransportError, TransportErrorKind, UsedProxy};
 use crate::registry::{AwsErrorResponse, ContentError, RegistryError, RegistryErrorKind};
 use crate::report::RUN_AGAIN;
 
@@ -61,8 +62,8 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     if let Some((problem, host)) = error.certificate() {
         return Some(problem.cure(host));
     }
-    if let Some(proxy) = error.proxy() {
-        return Some(proxy_hint(proxy.variable));
+    if let Some(hint) = error.transport().and_then(transport_hint) {
+        return Some(hint);
     }
     if matches!(error.kind(), RegistryErrorKind::Unreachable { .. }) {
         return Some(format!(
@@ -114,11 +115,45 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     }
 }
 
-/// Advice for a proxy that could not be used. `variable` is the environment variable that names it.
-pub(crate) fn proxy_hint(variable: &str) -> String {
-    format!(
-        "check that the proxy in `{variable}` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly"
-    )
+/// Returns advice for a request without a response, if this machine or a proxy is the reason.
+pub(crate) fn transport_hint(error: &TransportError) -> Option<String> {
+    if error.kind == TransportErrorKind::Local {
+        let text = "this machine permits no more open files: raise the limit (`ulimit -n`)";
+        return Some(text.to_owned());
+    }
+    error
+        .proxy
+        .as_ref()
+        .map(|proxy| proxy_hint(proxy, error.kind))
+}
+
+/// Returns advice for a proxy that could not be used.
+fn proxy_hint(proxy: &UsedProxy, kind: TransportErrorKind) -> String {
+    let variable = proxy.variable;
+    let check = match kind {
+        TransportErrorKind::Untrusted => format!(
+            "if the proxy in `{variable}` is the intended one, give the certificate of its CA in `ca-bundle`"
+        ),
+        TransportErrorKind::ProxyRefusal if proxy.has_login => format!(
+            "check that the proxy in `{variable}` accepts this job, and the login in that variable"
+        ),
+        TransportErrorKind::ProxyRefusal => format!(
+            "check that the proxy in `{variable}` accepts this job. If it requires a login, put it into the variable (`http://USER:PASSWORD@HOST:PORT`)"
+        ),
+        TransportErrorKind::NoTunnel => {
+            format!("check that the proxy in `{variable}` reaches that host and accepts this job")
+        }
+        TransportErrorKind::Outage
+        | TransportErrorKind::Silence
+        | TransportErrorKind::Malformed
+        | TransportErrorKind::NotSent
+        | TransportErrorKind::Local => {
+            format!(
+                "check that the address of the proxy in `{variable}` is right, and that the proxy runs"
+            )
+        }
+    };
+    format!("{check}; hosts in `NO_PROXY` are contacted directly")
 }
 
 fn aws_hint(refusal: AwsErrorResponse) -> String {

@@ -120,7 +120,7 @@ fn check_look_alikes(environment: &Environment, names: &[&'static str]) -> Resul
     let errors = found.map(|LookAlike { input, variable }| InputError {
         input,
         problem: format!(
-            "the variable `{variable}` is not read; this input is `INPUT_{}`",
+            "the variable `{variable}` is not read; this input is `--{input}`, or the variable `INPUT_{}`, which `env` can set",
             input.to_uppercase()
         ),
     });

@@ -28,7 +28,7 @@ pub enum ArgumentError {
     Unknown(String),
     /// A surplus word.
     #[error(
-        "`{0}` is an unexpected argument: give one command, then flags; write the value of a boolean flag as in `--sign=false`"
+        "`{0}` is an unexpected argument: give one command, then flags; write the value of a boolean flag as in `--sign=false`, or leave it out for `true`"
     )]
     Surplus(String),
     /// Any other error of the command line.

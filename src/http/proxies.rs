@@ -70,13 +70,14 @@ impl Proxies {
     }
 
     /// Returns the proxy for a request to `url`.
-    pub(super) fn used_for(&self, url: &Url) -> Option<UsedProxy> {
+    pub(super) fn used_for(&self, url: &Url) -> Option<Box<UsedProxy>> {
         let proxy = self.of(url)?;
         let address = &proxy.address;
-        Some(UsedProxy {
+        Some(Box::new(UsedProxy {
             address: format!("{}://{}", address.scheme(), super::authority(address)),
             variable: proxy.variable,
-        })
+            has_login: !address.username().is_empty(),
+        }))
     }
 
     /// Returns the address of the proxy for a request to `url`, with its login.

@@ -32,7 +32,7 @@ pub struct TransportError {
     /// The kind of failure.
     pub kind: TransportErrorKind,
     /// The proxy that the request was sent through.
-    pub proxy: Option<UsedProxy>,
+    pub proxy: Option<Box<UsedProxy>>,
     /// The problem with the server's certificate, if that is the reason.
     pub certificate: Option<Box<CertificateProblem>>,
 }
@@ -66,6 +66,8 @@ pub struct UsedProxy {
     pub address: String,
     /// The environment variable that names it.
     pub variable: &'static str,
+    /// True if the variable has a login.
+    pub has_login: bool,
 }
 
 impl TransportError {

@@ -76,7 +76,7 @@ inputs! {
     "max-attempts" &[], "5": "The maximum number of attempts when content or a signature is not visible yet.";
     "retry-delay" &[], "10s": "The wait between two attempts.";
     "retry-max-delay" &[], "60s": "The longest single wait.";
-    "propagation" &["seal", "sign", "publish"], "3s": "How long an absent list of signatures is read again before a new one is begun, for an image that existed before the run, at a registry without the referrers API.";
+    "propagation" &["seal", "sign", "publish"], "3s": "How long an absent list of signatures is read again before a new one is written. Some registries without the referrers API (GHCR) show a list that another tool wrote only after seconds; with `0s` its entries may be lost. It does not apply to an image that this run pushes.";
     "timeout" &[], "15m": "The time limit of the whole run.";
     "trace" &[], "false": "Print a line for each request: its start, duration, address and status.";
     "dry-run" &["seal", "create", "sign", "preflight", "publish", "cleanup"], "false": "Print the plan and change nothing.";

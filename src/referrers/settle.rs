@@ -367,6 +367,12 @@ impl<'a> SharedTagWriter<'a> {
             if left.is_zero() && !is_first {
                 break;
             }
+            if is_first && !left.is_zero() {
+                self.context.events.info(format!(
+                    "`{}`: absent; it is read again for {left:.1?}, because another client may have written it a moment ago",
+                    self.full_tag()
+                ));
+            }
             is_first = false;
             tokio::time::sleep(left.min(propagation / PROPAGATION_READS)).await;
             snapshot = self.read_snapshot().await?;

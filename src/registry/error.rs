@@ -8,7 +8,7 @@ use super::error_response::{ErrorResponse, printable};
 use crate::domain::{Digest, Host, ManifestError, Repository};
 use crate::http::{
     BodyError, CertificateProblem, Response, Transient, TransportError, TransportErrorKind,
-    UsedProxy, authority,
+    authority,
 };
 
 /// A failed operation on a registry.
@@ -460,15 +460,15 @@ impl RegistryError {
         self.kind.certificate()
     }
 
-    /// Returns the proxy of the request, if no response arrived.
+    /// Returns the reason why no response arrived.
     #[must_use]
-    pub fn proxy(&self) -> Option<&UsedProxy> {
+    pub fn transport(&self) -> Option<&TransportError> {
         let mut class = self.kind.class();
         if let ErrorClass::Login(cause) = class {
             class = cause.class();
         }
         if let ErrorClass::Unreachable(_, error) = class {
-            error.proxy.as_ref()
+            Some(error)
         } else {
             None
         }

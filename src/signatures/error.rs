@@ -48,7 +48,7 @@ pub enum SignatureError {
     UnmetPolicy(#[source] Box<VerificationError>),
     /// The digest is not one that a signature can be made for.
     #[error(
-        "`{0}` cannot be signed: no verifier of such signatures, cosign included, accepts a SHA-512 digest"
+        "`{0}` cannot be signed, and has no signature to verify: no verifier of such signatures, cosign included, accepts a SHA-512 digest"
     )]
     UnsupportedDigest(Digest),
     /// The required identity cannot be determined.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::refusal::{Cause, VerificationError};
-use crate::http::{CertificateProblem, TransportError, UsedProxy};
+use crate::http::{CertificateProblem, TransportError};
 
 /// The reason why nothing was signed, or why there is no trust material.
 #[derive(Debug, thiserror::Error)]
@@ -75,20 +75,20 @@ impl SigstoreError {
         }
     }
 
-    /// The proxy that was to forward the request to the service, if no response arrived.
+    /// Returns the reason why no response of the service arrived.
     #[must_use]
-    pub fn proxy(&self) -> Option<&UsedProxy> {
-        self.transport()?.1.proxy.as_ref()
+    pub fn transport(&self) -> Option<&TransportError> {
+        Some(self.failed_request()?.1)
     }
 
     /// The reason why the certificate of a service is not accepted, and the address of the service.
     #[must_use]
     pub fn certificate(&self) -> Option<(&CertificateProblem, &str)> {
-        let (url, error) = self.transport()?;
+        let (url, error) = self.failed_request()?;
         Some((error.certificate.as_deref()?, url))
     }
 
-    fn transport(&self) -> Option<(&str, &TransportError)> {
+    fn failed_request(&self) -> Option<(&str, &TransportError)> {
         let (Self::Token(kind) | Self::Certificate(kind) | Self::Log(kind) | Self::Timestamp(kind)) =
             self
         else {

@@ -140,20 +140,21 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     let wants_login = Behind::new(Proxy::start().login("me", PASSWORD));
     insta::assert_snapshot!(refused(&wants_login, "HTTPS_PROXY", "http://PROXY"), @"
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`HTTPS_PROXY`): it requires a login (407)
-    hint: check that the proxy in `HTTPS_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
+    hint: check that the proxy in `HTTPS_PROXY` accepts this job. If it requires a login, put it into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
     ");
     // A missing login is permanent: no request is retried.
     assert!(wants_login.proxy.asked().len() <= 4);
     let wrong = format!("http://me:{PASSWORD}x@PROXY");
     let told = refused(&wants_login, "https_proxy", &wrong);
     assert!(told.contains("it requires a login"), "{told}");
+    assert!(told.contains("and the login in that variable"), "{told}");
     assert!(told.contains("`http://PROXY` (`HTTPS_PROXY`)"), "{told}");
 
     let broken = Behind::new(Proxy::start());
     broken.proxy.refuse(502);
     insta::assert_snapshot!(refused(&broken, "ALL_PROXY", "PROXY"), @"
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://PROXY` (`ALL_PROXY`): it opens no tunnel (status 502)
-    hint: check that the proxy in `ALL_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
+    hint: check that the proxy in `ALL_PROXY` reaches that host and accepts this job; hosts in `NO_PROXY` are contacted directly
     ");
     // Each request is tried twice.
     assert!(broken.proxy.asked().len() >= 2);
@@ -164,7 +165,7 @@ fn proxy_that_does_not_let_us_through_is_named_with_what_to_do() {
     let told = refused(&gone, "HTTPS_PROXY", &format!("http://{address}"));
     insta::assert_snapshot!(told.replace(&address, "GONE"), @"
     ::error title=manifest-seal failed::could not read `registry.test/octo-org/app[PART]`: `registry.test` cannot be reached through the proxy `http://GONE` (`HTTPS_PROXY`): tcp connect error: Connection refused (os error 111)
-    hint: check that the proxy in `HTTPS_PROXY` runs and accepts this job. Put a login into the variable (`http://USER:PASSWORD@HOST:PORT`); hosts in `NO_PROXY` are contacted directly
+    hint: check that the address of the proxy in `HTTPS_PROXY` is right, and that the proxy runs; hosts in `NO_PROXY` are contacted directly
     ");
 }
 
@@ -220,6 +221,30 @@ fn proxy_that_opens_connections_is_told_by_its_certificate() {
         "if `registry.test` is the intended server, give the certificate of its CA in `ca-bundle`",
     ]);
     assert!(behind.world.registry().requests().is_empty());
+}
+
+#[test]
+fn certificate_of_the_proxy_itself_is_blamed_on_the_proxy() {
+    // Any server with TLS has the part of the proxy: its certificate is what counts.
+    let behind = Behind::new(Proxy::start());
+    let address = format!("https://{}", behind.world.registry().address());
+    let variables = [("HTTPS_PROXY", address.as_str())];
+    let action = behind.with(behind.world.create(), &variables);
+    let distrusted = action.clone().input("ca-bundle", "").end_with(1);
+    let proxy = format!("through the proxy `{address}`");
+    distrusted.says(&[
+        &proxy,
+        "the proxy is not trusted: its certificate was issued by an untrusted CA",
+        "if the proxy in `HTTPS_PROXY` is the intended one, give the certificate of its CA in `ca-bundle`",
+    ]);
+    distrusted.does_not_say(&["if `registry.test` is the intended server"]);
+    // With a trusted certificate it is a server that opens no tunnel.
+    let no_proxy = action.end_with(1);
+    no_proxy.says(&[&proxy]);
+    no_proxy.does_not_say(&[
+        "its certificate was issued",
+        "the proxy's certificate was issued",
+    ]);
 }
 
 #[test]

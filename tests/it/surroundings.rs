@@ -57,7 +57,7 @@ fn variable_that_looks_like_an_input_is_refused() {
         .env("INPUT_MAX_ATTEMPTS", "1")
         .end_with(2);
     outcome.says(&[
-        "input `dry-run`: the variable `INPUT_DRY_RUN` is not read; this input is `INPUT_DRY-RUN`",
+        "input `dry-run`: the variable `INPUT_DRY_RUN` is not read; this input is `--dry-run`, or the variable `INPUT_DRY-RUN`",
         "input `max-attempts`: the variable `INPUT_MAX_ATTEMPTS` is not read",
     ]);
     assert_eq!(world.tags().len(), 0);
@@ -74,6 +74,39 @@ fn variable_that_is_not_text_is_refused() {
         let wanted = format!("the value of `{name}` is not UTF-8 text");
         assert!(log.contains(&wanted), "{log}");
     }
+}
+
+#[test]
+fn too_many_open_files_are_no_outage_of_sigstore_or_the_registry() {
+    let world = World::new();
+    let seal = world.seal().input("max-attempts", "1");
+    let seal = seal.input("on-signing-failure", "warn");
+    // From a limit that ends the run at its first file to one that leaves room for all connections.
+    let (mut seen, mut hinted) = (0, false);
+    for limit in [8, 9, 10, 11, 12, 14, 16, 20] {
+        let step = seal.step();
+        let variables = step
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let mut limited = Command::new("prlimit");
+        limited
+            .arg(format!("--nofile={limit}"))
+            .arg(step.get_program())
+            .env_clear()
+            .envs(variables)
+            .current_dir(step.get_current_dir().unwrap());
+        let output = limited.output().unwrap();
+        let log = String::from_utf8(output.stdout).unwrap();
+        if log.contains("Too many open files") {
+            seen += 1;
+            assert_ne!(output.status.code(), Some(0), "{limit}: {log}");
+            assert!(!log.contains("Sigstore may be down"), "{limit}: {log}");
+            assert!(!log.contains("is the right registry"), "{limit}: {log}");
+            assert!(!log.contains("through the proxy"), "{limit}: {log}");
+            hinted |= log.contains("this machine permits no more open files");
+        }
+    }
+    assert!(seen > 0 && hinted);
 }
 
 /// Starts a run that never gets the response to its first write of a tag, and waits for that write.

@@ -209,6 +209,7 @@ fn image_verdict(error: &ImageError) -> Diagnosis {
         ImageError::MissingChild { .. } => Failure.with_cure("check that it was pushed to this repository and still exists. Push it again, or raise `max-attempts` and `retry-delay` if the registry is slow to show it"),
         ImageError::MissingConfig { .. } => Failure.with_cure("a part of this image is missing in the registry: push the image again"),
         ImageError::NotAtSource { .. } | ImageError::NoSource(_) => Failure.with_cure("check that it was pushed there and still exists. Push it again, or copy from another source that has it"),
+        ImageError::AnsweredElsewhere { .. } => Inputs.with_cure("a tag stands for what the named registry has. If that digest is the right one, give the image by it: `REPOSITORY@sha256:…`"),
         ImageError::MissingImage(_) => Failure.with_cure("check the name, and that it was pushed"),
         ImageError::NoPlatform { .. } | ImageError::NotAnImage { .. } => {
             Inputs.with_cure("`digests` accepts images and indexes of images")

@@ -277,7 +277,7 @@ async fn read_image(
     let registry = &context.registry;
     let found = registry.manifest(&image.repository, reference).await?;
     if let Some(found) = &found {
-        report_tag(context, image, found, TagUse::Approves);
+        report_tag(context, image, found, TagUse::Approves)?;
     }
     Ok(found)
 }

@@ -76,22 +76,31 @@ pub(super) async fn find_image(
         .until_present(&image.to_string(), read)
         .await?
         .ok_or_else(missing)?;
-    report_tag(context, image, &manifest, tag);
+    report_tag(context, image, &manifest, tag)?;
     Ok(manifest)
 }
 
 /// Reports the digest of a tag. SECURITY: anyone with push access decides the content of a tag. A caller who approves
-/// content by tag is warned, with the digest to use instead.
+/// content by tag is warned, with the digest to use instead. The caller approves the content of the named registry: a tag
+/// that another host answers approves nothing.
 pub(super) fn report_tag(
     context: &ReadContext,
     image: &ImageReference,
     held: &Manifest,
     tag: TagUse,
-) {
-    let Some(Reference::Tag(_)) = &image.reference else {
-        return;
+) -> Result<(), CommandError> {
+    let Some(reference @ Reference::Tag(_)) = &image.reference else {
+        return Ok(());
     };
     let digest = held.digest();
+    let registry = &context.registry;
+    if tag == TagUse::Approves && registry.is_answered_elsewhere(&image.repository, reference) {
+        let error = ImageError::AnsweredElsewhere {
+            image: Box::new(image.clone()),
+            digest: digest.clone(),
+        };
+        return Err(error.into());
+    }
     context
         .events
         .info(format!("`{image}` was resolved to `{digest}`"));
@@ -101,6 +110,7 @@ pub(super) fn report_tag(
             "`{image}` was resolved to `{digest}`; a tag can move. Use `{by_digest}`"
         ));
     }
+    Ok(())
 }
 
 /// Returns the manifest itself and, if they are wanted, all manifests in it.

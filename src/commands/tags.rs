@@ -13,7 +13,9 @@ use crate::domain::{Digest, FullTag, Manifest, Repository, Tag};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
-use crate::registry::{Guard, RegistryError, Replaced, TAGS_MAX, TagRead, may_put_tags, put_tags};
+use crate::registry::{
+    Guard, Probe, RegistryError, Replaced, TAGS_MAX, TagRead, may_put_tags, put_tags,
+};
 
 /// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
 /// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
@@ -312,20 +314,24 @@ async fn write_together(
             (*repository, put.await)
         })
     });
-    let (mut accepted, mut others) = (BTreeSet::new(), TagRead::JustNow);
-    for (repository, written) in join_all(requests).await {
-        if written.others == TagRead::Earlier {
-            others = TagRead::Earlier;
-        }
-        for tag in written.accepted {
-            let repository = repository.clone();
-            accepted.insert(FullTag { repository, tag });
-        }
+    let requests: Vec<_> = requests.collect();
+    let read = if requests.is_empty() {
+        TagRead::JustNow
+    } else {
+        TagRead::Earlier
+    };
+    let mut accepted = BTreeSet::new();
+    for (repository, tags) in join_all(requests).await {
+        let tags = tags.into_iter().map(|tag| FullTag {
+            repository: repository.clone(),
+            tag,
+        });
+        accepted.extend(tags);
     }
     for tag in &accepted {
         report_written(context, tag, target);
     }
-    (accepted, others)
+    (accepted, read)
 }
 
 /// Reports whether the registry refused to write a tag and still does not show what was to be written. An earlier try
@@ -429,7 +435,7 @@ pub(super) async fn write_tag(
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
     // The children of the manifest were found in this run.
     let copy = async || Ok::<_, RegistryError>(());
-    let write = context.replace_tag(tag, held, read, media_type, bytes, copy);
+    let write = context.replace_tag(tag, held, read, Probe::Nothing, media_type, bytes, copy);
     let replaced = write.await?;
     if matches!(replaced, Replaced::Written(_)) {
         report_written(context, tag, manifest);

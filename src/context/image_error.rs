@@ -14,6 +14,14 @@ pub enum ImageError {
     /// An image to sign or verify does not exist.
     #[error("`{0}` was not found")]
     MissingImage(Box<ImageReference>),
+    /// A tag that approves its content to be signed or copied is answered by another host.
+    #[error("the registry redirects `{image}` to another host, which answers with `{digest}`")]
+    AnsweredElsewhere {
+        /// The image, by its tag.
+        image: Box<ImageReference>,
+        /// The digest of the content there.
+        digest: Digest,
+    },
     /// An image's config is not in the repository.
     #[error("the config of the image `{image}` was not found: `{config}`")]
     MissingConfig {

@@ -12,7 +12,7 @@ use crate::domain::{
     Digest, Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, chain_text,
 };
 use crate::inputs::Mode;
-use crate::registry::{Registry, RegistryError, RegistryReader, Replaced, Stored, TagRead};
+use crate::registry::{Probe, Registry, RegistryError, RegistryReader, Replaced, Stored, TagRead};
 
 pub use image_error::ImageError;
 use read_context::LongLists;
@@ -91,6 +91,7 @@ impl Context {
         tag: &FullTag,
         held: Option<&Digest>,
         mut read: TagRead,
+        probe: Probe,
         media_type: &MediaType,
         bytes: &[u8],
         copy: impl AsyncFn() -> Result<(), E>,
@@ -99,7 +100,7 @@ impl Context {
         loop {
             match self
                 .registry
-                .replace_tag(tag, held, read, media_type, bytes)
+                .replace_tag(tag, held, read, probe, media_type, bytes)
                 .await
             {
                 Err(error) if error.lacks_parts() && attempt < self.retry_policy.max_attempts => {

@@ -7,12 +7,12 @@ use super::read::SeenReferrers;
 use super::settle::{Change, MergeError, SharedTagWriter};
 use super::shared_tag::SharedTag;
 use crate::context::Context;
-use crate::domain::{Digest, Manifest, MediaType, Repository, TagContent};
+use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, TagContent};
 
 /// Removes dead entries from the index under the referrers tag of `subject`, if the registry refuses that index. `seen` is
 /// the result of a lookup that found an entry without its manifest.
 ///
-/// The index is sent as it is, which changes nothing. Call this before a signature is made: it could not be listed.
+/// The index is sent again under its digest, which changes nothing. Call this before a signature is made: it could not be listed.
 pub(crate) async fn remove_dead_entries<E: MergeError>(
     context: &Context,
     repository: &Repository,
@@ -27,14 +27,16 @@ pub(crate) async fn remove_dead_entries<E: MergeError>(
     let Some(TagContent::Manifest(list)) = writer.read().await? else {
         return Ok(());
     };
-    let tag = writer.full_tag();
-    let again = context
-        .registry
-        .write_again(&tag, list.media_type(), list.bytes());
+    // By its digest: a write of the tag could replace what another client writes at the same time.
+    let reference = Reference::Digest(list.digest().clone());
+    let again =
+        context
+            .registry
+            .put_manifest(repository, &reference, list.media_type(), list.bytes());
     match again.await {
         Err(error) if error.lacks_parts() => (),
         // The registry accepts the list, or the write of the entry will report the error.
-        Ok(()) | Err(_) => return Ok(()),
+        Ok(_) | Err(_) => return Ok(()),
     }
     let dead = dead_entries(context, repository, &list).await?;
     if dead.is_empty() {

@@ -3,8 +3,8 @@
 //! 1. Read the tag.
 //! 2. Merge the new entries into its content, and upload the parts.
 //! 3. Write the tag, unless it has changed since the read. If it has changed, start again.
-//! 4. Wait several times as long as the write took, so that other writers finish theirs. There is no wait if the registry
-//!    refuses writes whose condition does not hold.
+//! 4. Wait several times as long as the write took, so that other writers finish theirs. If the registry refuses writes
+//!    whose condition does not hold, the wait is short: it is for tools that send no conditions.
 //! 5. Read the tag until it is unchanged between two reads. If another writer removed the entries, write them again.
 
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable};
-use crate::registry::{Guard, RegistryError, Replaced, TagRead};
+use crate::registry::{Guard, Probe, RegistryError, Replaced, TagRead};
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -360,24 +360,30 @@ impl<'a> SharedTagWriter<'a> {
             return Ok(snapshot);
         };
         let propagation = self.context.retry_policy.propagation;
+        let mut is_reported = false;
+        // The first read of this run is never the only one.
+        let mut is_known_absent = absent_since.is_some();
         let absent_since = absent_since.unwrap_or(began);
-        let mut is_first = true;
         while snapshot.is_empty() {
             let left = propagation.saturating_sub(absent_since.elapsed());
-            if left.is_zero() && !is_first {
+            if left.is_zero() && is_known_absent {
                 break;
             }
-            if is_first && !left.is_zero() {
-                self.context.events.info(format!(
-                    "`{}`: absent; it is read again for {left:.1?}, because another client may have written it a moment ago",
-                    self.full_tag()
-                ));
+            is_known_absent = true;
+            if !left.is_zero() && !std::mem::replace(&mut is_reported, true) {
+                self.report_wait(left);
             }
-            is_first = false;
             tokio::time::sleep(left.min(propagation / PROPAGATION_READS)).await;
             snapshot = self.read_snapshot().await?;
         }
         Ok(snapshot)
+    }
+
+    fn report_wait(&self, left: Duration) {
+        self.context.events.info(format!(
+            "`{}`: absent; it is read again for {left:.1?}, because another client may have written it a moment ago",
+            self.full_tag()
+        ));
     }
 
     /// Returns the whole content that the tag had. A long list is read again, since only one may be in memory at a
@@ -436,21 +442,20 @@ impl<'a> SharedTagWriter<'a> {
             None => (TagRead::Earlier, Instant::now()),
         };
         let (tag, media_type, bytes) = (self.full_tag(), &change.media_type, &change.bytes);
-        let write = self
-            .context
-            .replace_tag(&tag, current, read, media_type, bytes, upload);
-        let guard = match write.await? {
-            Replaced::HeldOther => return Ok(None),
-            Replaced::Written(Guard::Condition) => Guard::Condition,
-            Replaced::Written(Guard::Nothing) => {
-                registry
-                    .try_condition(&tag, current, media_type, bytes)
-                    .await
-            }
-        };
-        Ok(Some(match guard {
-            Guard::Condition => Duration::ZERO,
-            Guard::Nothing => SETTLE.max(began.elapsed() * 3),
-        }))
+        let write = self.context.replace_tag(
+            &tag,
+            current,
+            read,
+            Probe::Conditions,
+            media_type,
+            bytes,
+            upload,
+        );
+        Ok(match write.await? {
+            Replaced::HeldOther => None,
+            // Other tools send no conditions: one that read the tag before this write may still overwrite it.
+            Replaced::Written(Guard::Condition) => Some(SETTLE),
+            Replaced::Written(Guard::Nothing) => Some(SETTLE.max(began.elapsed() * 3)),
+        })
     }
 }

@@ -97,7 +97,11 @@ impl Conditions {
         };
         self.sends_etags = true;
         let tag = (repository.clone(), reference.clone());
-        self.etags.insert(tag, (digest.clone(), etag));
+        let last = self.etags.insert(tag, (digest.clone(), etag.clone()));
+        // An `ETag` that stays when the content changes guards nothing.
+        if last.is_some_and(|(known, last)| last == etag && known != *digest) {
+            self.set_support(ConditionKind::Match, Support::Useless);
+        }
     }
 
     /// Returns the condition for a write of a tag that has the content `held`. `None` if the host sends no `ETag`, or is

@@ -34,6 +34,8 @@ struct Features {
     wants_single_tags: bool,
     /// The conditions on writes of tags.
     conditions: Conditions,
+    /// Tags whose reads another host answered.
+    answered_elsewhere: BTreeSet<(Repository, Reference)>,
 }
 
 impl HostFeatures {
@@ -99,6 +101,20 @@ impl HostFeatures {
         });
     }
 
+    pub(super) fn note_answered_elsewhere(&self, repository: &Repository, tag: &Reference) {
+        let tag = (repository.clone(), tag.clone());
+        self.change(repository.host(), |features| {
+            features.answered_elsewhere.insert(tag);
+        });
+    }
+
+    pub(super) fn is_answered_elsewhere(&self, repository: &Repository, tag: &Reference) -> bool {
+        let tag = (repository.clone(), tag.clone());
+        self.read(repository.host(), |features| {
+            features.answered_elsewhere.contains(&tag)
+        })
+    }
+
     /// Returns the condition for a write of a tag that has the content `held`.
     pub(super) fn condition(
         &self,
@@ -127,18 +143,6 @@ impl HostFeatures {
         self.change(host, |features| {
             features.conditions.set_support(kind, support);
         });
-    }
-
-    /// Returns `true` to the first caller for this kind of condition: it finds out whether the host honours it.
-    pub(super) fn claim_trial(&self, host: &Host, kind: ConditionKind) -> bool {
-        let mut is_first = false;
-        self.change(host, |features| {
-            is_first = features.conditions.support(kind) == Support::Unknown;
-            if is_first {
-                features.conditions.set_support(kind, Support::Tried);
-            }
-        });
-        is_first
     }
 
     fn read<T: Default>(&self, host: &Host, read: impl FnOnce(&Features) -> T) -> T {

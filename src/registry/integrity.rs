@@ -67,17 +67,12 @@ pub(super) fn check_stated_digest(
     }
 }
 
-/// Returns the algorithm of the digest of the content in `response`: that of the requested digest. Without one it is
-/// that of the digest that the registry states.
-///
-/// SPEC: without a stated one, clients assume SHA-256.
-pub(super) fn algorithm_of(reference: &Reference, response: &Response) -> Algorithm {
+/// Returns the algorithm of the digest of content that was requested by `reference`. The content of a tag has its SHA-256
+/// digest, whatever the registry states: anyone with push access can bind a tag to a SHA-512 digest of the same bytes.
+pub(super) fn algorithm_of(reference: &Reference) -> Algorithm {
     match reference {
         Reference::Digest(digest) => digest.algorithm(),
-        Reference::Tag(_) => {
-            let stated = stated_digest(response);
-            stated.map_or(Algorithm::Sha256, |stated| stated.algorithm())
-        }
+        Reference::Tag(_) => Algorithm::Sha256,
     }
 }
 

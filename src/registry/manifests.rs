@@ -8,7 +8,7 @@ use super::classify::{Presence, presence};
 use super::error::{ContentError, Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{algorithm_of, check_stated, stated_digest};
 use super::reader::RegistryReader;
-use super::redirects::{Reach, is_own, refused_address, send_read};
+use super::redirects::{Origin, Reach, ReadResponse, refused_address, send_read};
 use super::sender::RegistryRequest;
 use crate::domain::{
     Digest, FullTag, ImageReference, Manifest, ManifestKind, MediaType, Reference, Repository,
@@ -126,7 +126,7 @@ impl RegistryReader {
             method: Method::HEAD,
             ..manifest_request(repository, reference, &accept)
         };
-        let response = send_read(&self.sender, &head, Reach::AnyHost).await?;
+        let ReadResponse { response, .. } = send_read(&self.sender, &head, Reach::AnyHost).await?;
         let length = response.header("content-length");
         let length: Option<u64> = length.and_then(|length| length.parse().ok());
         let is_long =
@@ -147,16 +147,17 @@ impl RegistryReader {
     ) -> Result<Option<(Response, Digest)>, RegistryErrorKind> {
         let accept = accept();
         let request = manifest_request(repository, reference, &accept);
-        let response = send_read(&self.sender, &request, Reach::AnyHost).await?;
+        let ReadResponse { response, origin } =
+            send_read(&self.sender, &request, Reach::AnyHost).await?;
         match presence(&response) {
-            Presence::Absent => Ok(None),
-            Presence::Unknown => Err(RegistryErrorKind::refused(&response)),
+            Presence::Absent if origin == Origin::Direct => Ok(None),
+            Presence::Absent | Presence::Unknown => Err(RegistryErrorKind::refused(&response)),
             Presence::Present => {
-                check_type_after_redirect(&response, repository)?;
-                let digest = algorithm_of(reference, &response).digest(&response.body);
+                check_type_after_redirect(&response, origin)?;
+                let digest = algorithm_of(reference).digest(&response.body);
                 check_asked(&digest, reference, "the requested digest")?;
                 check_stated(&response.body, &digest, &response)?;
-                self.observe_tag(repository, reference, &digest, &response);
+                self.observe_tag(repository, reference, &digest, &response, origin);
                 Ok(Some((response, digest)))
             }
         }
@@ -172,18 +173,17 @@ impl RegistryReader {
             method: Method::HEAD,
             ..manifest_request(repository, reference, &accept)
         };
-        let response = send_read(&self.sender, &head, Reach::AnyHost).await?;
+        let ReadResponse { response, origin } =
+            send_read(&self.sender, &head, Reach::AnyHost).await?;
         match (response.status.as_u16(), reference) {
-            (404, Reference::Digest(_)) if is_own(&response, repository) => return Ok(None),
-            (200, _) if check_type_after_redirect(&response, repository).is_ok() => {
-                let is_comparable = |digest: &Digest| match reference {
-                    Reference::Digest(asked) => asked.algorithm() == digest.algorithm(),
-                    Reference::Tag(_) => true,
-                };
+            (404, Reference::Digest(_)) if origin == Origin::Direct => return Ok(None),
+            (200, _) if check_type_after_redirect(&response, origin).is_ok() => {
+                let algorithm = algorithm_of(reference);
+                let is_comparable = |digest: &Digest| digest.algorithm() == algorithm;
                 // A digest of the other algorithm confirms nothing without the content.
                 if let Some(digest) = stated_digest(&response).filter(is_comparable) {
                     check_asked(&digest, reference, "the requested digest")?;
-                    self.observe_tag(repository, reference, &digest, &response);
+                    self.observe_tag(repository, reference, &digest, &response, origin);
                     return Ok(Some(digest));
                 }
             }
@@ -199,11 +199,24 @@ impl RegistryReader {
         reference: &Reference,
         digest: &Digest,
         response: &Response,
+        origin: Origin,
     ) {
-        if matches!(reference, Reference::Tag(_)) && is_own(response, repository) {
-            let features = self.sender.features();
+        let Reference::Tag(_) = reference else {
+            return;
+        };
+        let features = self.sender.features();
+        if origin == Origin::OtherHost {
+            features.note_answered_elsewhere(repository, reference);
+        } else {
             features.observe_tag(repository, reference, digest, response);
         }
+    }
+
+    /// Reports whether another host answered a read of this tag, to which the registry redirected it. Such content is
+    /// observed: it vouches for nothing.
+    pub fn is_answered_elsewhere(&self, repository: &Repository, reference: &Reference) -> bool {
+        let features = self.sender.features();
+        features.is_answered_elsewhere(repository, reference)
     }
 
     pub(super) async fn content_digest(
@@ -216,13 +229,10 @@ impl RegistryReader {
     }
 }
 
-/// Checks that another host answers with a manifest. It may be a login page.
-fn check_type_after_redirect(
-    response: &Response,
-    repository: &Repository,
-) -> Result<(), RegistryErrorKind> {
+/// Checks that the response after a redirect is a manifest. It may be a login page.
+fn check_type_after_redirect(response: &Response, origin: Origin) -> Result<(), RegistryErrorKind> {
     let served = MediaType::from(response.header("content-type").unwrap_or_default());
-    if is_own(response, repository) || MediaType::MANIFESTS.contains(&served) {
+    if origin == Origin::Direct || MediaType::MANIFESTS.contains(&served) {
         return Ok(());
     }
     let reason = "answers with content that is not a manifest, such as a login page";

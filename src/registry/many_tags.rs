@@ -10,23 +10,12 @@ use super::integrity::check_stated;
 use super::manifest_writes::push;
 use super::redirects::write_once;
 use super::sender::{RegistryRequest, Target};
-use super::tag_writes::TagRead;
 use crate::domain::{Digest, MediaType, Reference, Repository, Tag};
 use crate::http::Response;
 
 const TAG_HEADER: &str = "oci-tag";
 /// The most tags in one request. SPEC: registries should accept at least 10.
 pub const TAGS_MAX: usize = 10;
-
-/// The result of [`put_tags`].
-#[derive(Debug)]
-pub struct WrittenTags {
-    /// The tags that the registry reports as written.
-    pub accepted: BTreeSet<Tag>,
-    /// Reports whether the other tags must be read again before they are written: a request without a response may have
-    /// written them.
-    pub others: TagRead,
-}
 
 /// Reports whether [`put_tags`] may work. It does not if the registry has ignored or refused it, or if it honours
 /// conditions, which can guard only one tag.
@@ -35,15 +24,16 @@ pub fn may_put_tags(registry: &Registry, repository: &Repository) -> bool {
     features.may_write_tags_together(host) && !features.honours_conditions(host)
 }
 
-/// Stores `bytes` under at most [`TAGS_MAX`] tags, with one request and without retries. Tags that are not accepted are
-/// left to the caller.
+/// Stores `bytes` under at most [`TAGS_MAX`] tags, with one request and without retries. Returns the tags that the registry
+/// reports as written. The caller reads the others again before it writes them: the request took time, and may have written
+/// them.
 pub async fn put_tags(
     registry: &Registry,
     repository: &Repository,
     tags: &[Tag],
     media_type: &MediaType,
     bytes: &[u8],
-) -> WrittenTags {
+) -> BTreeSet<Tag> {
     let digest = Digest::of(bytes);
     let query: Vec<String> = tags.iter().map(|tag| format!("tag={tag}")).collect();
     let reference = Reference::Digest(digest.clone());
@@ -52,10 +42,7 @@ pub async fn put_tags(
         ..push(repository, &reference, media_type, bytes)
     };
     let Ok(response) = write_once(&registry.sender, &put).await else {
-        return WrittenTags {
-            accepted: BTreeSet::new(),
-            others: TagRead::Earlier,
-        };
+        return BTreeSet::new();
     };
     let is_stored = response.status.is_success() && check_stated(bytes, &digest, &response).is_ok();
     let accepted = if is_stored {
@@ -67,10 +54,7 @@ pub async fn put_tags(
         let features = registry.sender.features();
         features.remember_single_tags(repository.host());
     }
-    WrittenTags {
-        accepted,
-        others: TagRead::JustNow,
-    }
+    accepted
 }
 
 /// Returns the requested tags that `OCI-Tag` names. The header may be repeated, and may have several tags.

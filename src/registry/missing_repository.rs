@@ -7,7 +7,7 @@
 use super::classify::{Presence, presence};
 use super::client::Registry;
 use super::error::RegistryError;
-use super::redirects::{Reach, send_read};
+use super::redirects::{Origin, Reach, ReadResponse, send_read};
 use super::sender::RegistryRequest;
 use crate::domain::Repository;
 
@@ -30,8 +30,9 @@ pub async fn may_be_new(
 /// True if the tag list is unavailable too. A repository with any content has one.
 async fn has_no_tag_list(registry: &Registry, repository: &Repository) -> bool {
     let list = RegistryRequest::get(repository, "tags/list?n=1".to_owned(), TAGS_MAX_BYTES);
-    match send_read(&registry.sender, &list, Reach::AnyHost).await {
-        Ok(response) => {
+    match send_read(&registry.sender, &list, Reach::OwnHost).await {
+        Ok(ReadResponse { origin, .. }) if origin != Origin::Direct => false,
+        Ok(ReadResponse { response, .. }) => {
             let is_denied = matches!(response.status.as_u16(), 401 | 403);
             is_denied || presence(&response) == Presence::Absent
         }

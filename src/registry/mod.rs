@@ -64,12 +64,12 @@ pub use error::{
 pub use error_response::ErrorResponse;
 pub use large_uploads::Progress;
 pub use manifest_writes::Stored;
-pub use many_tags::{TAGS_MAX, WrittenTags, may_put_tags, put_tags};
+pub use many_tags::{TAGS_MAX, may_put_tags, put_tags};
 pub use missing_repository::may_be_new;
 pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
-pub use tag_writes::{Guard, Replaced, TagRead};
+pub use tag_writes::{Guard, Probe, Replaced, TagRead};
 pub use tags::all_tags;
 
 /// The settings of a [`Registry`].

@@ -2,16 +2,17 @@
 //!
 //! | request | followed |
 //! |---|---|
-//! | GET and HEAD of blobs, manifests and lists of tags | to any host that requests may be sent to |
+//! | GET and HEAD of blobs and manifests | to any host that requests may be sent to |
+//! | lists of tags | within the host; a list of another host says nothing |
 //! | GET of referrers | within the host; a redirect to another host means that there is no such API (GHCR, 303) |
-//! | writes | 307 and 308 within the host; any other redirect is an error |
+//! | writes | 307 and 308 within the host; any other redirect is an error, as for a streamed body, which cannot be sent again |
 
 use reqwest::header::LOCATION;
 use reqwest::{Method, Url};
 
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
-use super::response::{authority, shown};
+use super::response::shown;
 use super::sender::{RegistryRequest, RequestSender, Target};
 use super::streaming_response::StreamingResponse;
 use crate::domain::Repository;
@@ -26,6 +27,24 @@ pub(super) enum Reach {
     AnyHost,
     /// The registry. A redirect to another host is the response.
     OwnHost,
+}
+
+/// The way of a response to a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Without a redirect.
+    Direct,
+    /// After redirects, at last within the registry.
+    OwnHost,
+    /// After redirects, from another host.
+    OtherHost,
+}
+
+/// The response to a read.
+pub(super) struct ReadResponse {
+    pub(super) response: Response,
+    /// Only a response without a redirect proves that content is absent: a login page or any other host answers 404.
+    pub(super) origin: Origin,
 }
 
 /// Requests a blob once and follows redirects. After a redirect, any status but 200 is an error, because the
@@ -46,10 +65,17 @@ pub(super) async fn send_read(
     sender: &RequestSender,
     request: &RegistryRequest<'_>,
     reach: Reach,
-) -> Result<Response, RegistryErrorKind> {
+) -> Result<ReadResponse, RegistryErrorKind> {
     let attempt = || async {
-        let (stream, _) = follow(sender, request, reach).await?;
-        stream.read(request.limit).await
+        let (stream, hops) = follow(sender, request, reach).await?;
+        let is_own = is_on_registry(&stream.head.url, request.repository);
+        let origin = match (hops, is_own) {
+            (0, _) => Origin::Direct,
+            (_, true) => Origin::OwnHost,
+            (_, false) => Origin::OtherHost,
+        };
+        let response = stream.read(request.limit).await?;
+        Ok(ReadResponse { response, origin })
     };
     sender.with_retries(&request.text(), attempt).await
 }
@@ -70,11 +96,6 @@ pub(super) async fn write_once(
 ) -> Result<Response, RegistryErrorKind> {
     let (stream, _) = follow(sender, request, Reach::OwnHost).await?;
     stream.read(request.limit).await
-}
-
-/// True if the registry itself, and not a host to which it redirects, sent the response.
-pub(super) fn is_own(response: &Response, repository: &Repository) -> bool {
-    is_on_registry(&response.url, repository)
 }
 
 /// Sends a request once and follows redirects. Returns the response and the number of redirects.
@@ -123,8 +144,10 @@ async fn open(
     }
 }
 
-fn is_on_registry(url: &Url, repository: &Repository) -> bool {
-    authority(url) == repository.host().api()
+pub(super) fn is_on_registry(url: &Url, repository: &Repository) -> bool {
+    // Parsed in the same way: `host:443` is `host` for https, and an IPv6 address has many forms.
+    let registry = format!("{}://{}/", url.scheme(), repository.host().api());
+    Url::parse(&registry).is_ok_and(|registry| registry.origin() == url.origin())
 }
 
 /// True if the response is a redirect that the method allows to follow. A write must be sent again unchanged.

@@ -8,7 +8,7 @@ use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::stated_digest;
 use super::manifests::{is_too_long, object, parsed};
 use super::reader::RegistryReader;
-use super::redirects::{Reach, send_read};
+use super::redirects::{Reach, ReadResponse, send_read};
 use super::referrer_list::{Entries, Entry, read_list};
 use super::sender::{RegistryRequest, Target};
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
@@ -199,7 +199,7 @@ impl Pages<'_> {
             ..RegistryRequest::get(self.repository, String::new(), PAGE_MAX_BYTES)
         };
         let sender = &self.registry.sender;
-        let response = send_read(sender, &page, Reach::OwnHost).await?;
+        let ReadResponse { response, .. } = send_read(sender, &page, Reach::OwnHost).await?;
         match (listing(&response), self.number) {
             (Listing::Listed, _) => (),
             (Listing::NoApi, 1) => return Ok(Referrers::NoApi),

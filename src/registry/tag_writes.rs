@@ -3,10 +3,10 @@
 use std::cell::Cell;
 
 use super::client::Registry;
-use super::conditions::{Condition, Support, is_unmet};
+use super::conditions::{Condition, ConditionKind, Support, is_unmet};
 use super::error::{RegistryError, RegistryErrorKind};
 use super::manifest_writes::push;
-use super::redirects::{send_write, write_once};
+use super::redirects::write_once;
 use super::sender::RegistryRequest;
 use crate::domain::{Digest, FullTag, MediaType};
 use crate::http::Response;
@@ -39,12 +39,23 @@ pub enum Guard {
     Nothing,
 }
 
+/// The decision whether a write finds out if the registry honours conditions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// The write is sent under a condition that cannot hold, if nothing is known yet. A registry that ignores conditions
+    /// performs it. A registry that refuses it honours them, and the write is sent again.
+    Conditions,
+    /// It does not.
+    Nothing,
+}
+
 /// The content to write under a tag.
 #[derive(Clone, Copy)]
 struct Content<'a> {
     digest: &'a Digest,
     media_type: &'a MediaType,
     bytes: &'a [u8],
+    probe: Probe,
 }
 
 /// The result of one attempt to replace a tag.
@@ -66,6 +77,7 @@ impl Registry {
         tag: &FullTag,
         held: Option<&Digest>,
         read: TagRead,
+        probe: Probe,
         media_type: &MediaType,
         bytes: &[u8],
     ) -> Result<Replaced, RegistryError> {
@@ -73,73 +85,10 @@ impl Registry {
             digest: &Digest::of(bytes),
             media_type,
             bytes,
+            probe,
         };
         let replaced = self.replace(tag, held, read, content).await;
         replaced.map_err(|kind| self.write_error(&tag.repository, &tag.reference(), kind))
-    }
-
-    /// Finds out whether the condition of the last write of `tag` counts: sends the write again under a condition that
-    /// cannot hold. `held` is the content before that write. Sends nothing if the result is known or somebody else is
-    /// finding out.
-    ///
-    /// The caller waits for other writers afterwards: at a registry that ignores the condition, this is one more write of
-    /// the tag.
-    pub async fn try_condition(
-        &self,
-        tag: &FullTag,
-        held: Option<&Digest>,
-        media_type: &MediaType,
-        bytes: &[u8],
-    ) -> Guard {
-        let (repository, reference) = (&tag.repository, tag.reference());
-        let features = self.sender.features();
-        let Some(sent) = features.condition(repository, &reference, held) else {
-            return Guard::Nothing;
-        };
-        let (host, kind) = (repository.host(), sent.kind());
-        if features.claim_trial(host, kind) {
-            let put = RegistryRequest {
-                condition: Some(Condition::unmet(kind)),
-                ..push(repository, &reference, media_type, bytes)
-            };
-            match write_once(&self.sender, &put).await {
-                Ok(response) if is_unmet(&response) => {
-                    features.remember_support(host, kind, Support::Honoured);
-                }
-                Ok(response) if response.status.is_success() => {
-                    features.remember_support(host, kind, Support::Useless);
-                }
-                // An unclear response proves nothing.
-                Ok(_) | Err(_) => (),
-            }
-        }
-        self.guard(tag, Some(&sent))
-    }
-
-    /// Writes the content of a tag again, which changes nothing, to find out whether the registry still accepts it. A
-    /// refusal is an error, though the tag has this content.
-    pub async fn write_again(
-        &self,
-        tag: &FullTag,
-        media_type: &MediaType,
-        bytes: &[u8],
-    ) -> Result<(), RegistryError> {
-        let (repository, reference) = (&tag.repository, tag.reference());
-        let digest = Digest::of(bytes);
-        let features = self.sender.features();
-        let put = RegistryRequest {
-            condition: features.condition(repository, &reference, Some(&digest)),
-            ..push(repository, &reference, media_type, bytes)
-        };
-        let answered = send_write(&self.sender, &put).await;
-        let accepted = answered.and_then(|response| {
-            if response.status.is_success() {
-                Ok(())
-            } else {
-                Err(RegistryErrorKind::refused(&response))
-            }
-        });
-        accepted.map_err(|kind| self.write_error(repository, &reference, kind))
     }
 
     async fn replace(
@@ -208,44 +157,102 @@ impl Registry {
     ) -> Result<Attempt, RegistryErrorKind> {
         let (repository, reference) = (&tag.repository, tag.reference());
         let features = self.sender.features();
-        let condition = features.condition(repository, &reference, held);
-        let mut put = push(repository, &reference, content.media_type, content.bytes);
-        put.condition.clone_from(&condition);
-        let response = write_once(&self.sender, &put).await?;
-        let Some(sent) = condition.filter(|_| is_unmet(&response)) else {
-            let guard = self.guard(tag, put.condition.as_ref());
-            return Ok(Attempt::Answered(response, guard));
+        let Some(condition) = features.condition(repository, &reference, held) else {
+            let response = self.write(tag, content, None).await?;
+            return Ok(Attempt::Answered(response, Guard::Nothing));
         };
-        let (host, kind) = (repository.host(), sent.kind());
-        let changed = self.changed(tag, held, content.digest).await;
-        match changed {
-            Some(end) => {
-                if matches!(end, Ok(Replaced::HeldOther)) {
-                    features.remember_support(host, kind, Support::Honoured);
-                }
-                Ok(Attempt::Ended(end))
-            }
-            // The content of another writer is not visible yet.
-            None if features.support(host, kind) == Support::Honoured => {
-                Ok(Attempt::Ended(Ok(Replaced::HeldOther)))
-            }
-            // The registry refuses a condition that holds.
-            None => {
-                features.remember_support(host, kind, Support::Useless);
-                put.condition = None;
-                let response = write_once(&self.sender, &put).await?;
-                Ok(Attempt::Answered(response, Guard::Nothing))
-            }
+        if let Some(response) = self.write_to_probe(tag, held, content).await? {
+            return Ok(Attempt::Answered(response, Guard::Nothing));
         }
+        let response = self.write(tag, content, Some(&condition)).await?;
+        if !is_unmet(&response) {
+            let guard = self.guard(tag, condition.kind());
+            return Ok(Attempt::Answered(response, guard));
+        }
+        self.after_refusal(tag, held, content, condition.kind())
+            .await
     }
 
-    /// Returns the protection of a write with this condition.
-    fn guard(&self, tag: &FullTag, sent: Option<&Condition>) -> Guard {
-        let host = tag.repository.host();
-        let support = sent.map(|sent| self.sender.features().support(host, sent.kind()));
-        match support {
-            Some(Support::Honoured) => Guard::Condition,
-            Some(Support::Unknown | Support::Tried | Support::Useless) | None => Guard::Nothing,
+    /// Writes the tag under a condition that cannot hold, if nothing is known about it yet. Returns the response, unless the
+    /// registry refused the write because of the condition.
+    async fn write_to_probe(
+        &self,
+        tag: &FullTag,
+        held: Option<&Digest>,
+        content: Content<'_>,
+    ) -> Result<Option<Response>, RegistryErrorKind> {
+        let (host, features) = (tag.repository.host(), self.sender.features());
+        let kind = match held {
+            Some(_) => ConditionKind::NoneMatch,
+            None => ConditionKind::Match,
+        };
+        let is_known = features.support(host, kind) != Support::Unknown;
+        if is_known || content.probe == Probe::Nothing {
+            return Ok(None);
+        }
+        features.remember_support(host, kind, Support::Tried);
+        let unmet = Condition::unmet(kind);
+        let response = self.write(tag, content, Some(&unmet)).await?;
+        if is_unmet(&response) {
+            features.remember_support(host, kind, Support::Honoured);
+            return Ok(None);
+        }
+        if response.status.is_success() {
+            features.remember_support(host, kind, Support::Useless);
+        }
+        Ok(Some(response))
+    }
+
+    /// Reads the tag after a write was refused because of its condition.
+    async fn after_refusal(
+        &self,
+        tag: &FullTag,
+        held: Option<&Digest>,
+        content: Content<'_>,
+        kind: ConditionKind,
+    ) -> Result<Attempt, RegistryErrorKind> {
+        let (host, features) = (tag.repository.host(), self.sender.features());
+        if let Some(end) = self.changed(tag, held, content.digest).await {
+            if matches!(end, Ok(Replaced::HeldOther)) {
+                features.remember_support(host, kind, Support::Honoured);
+            }
+            return Ok(Attempt::Ended(end));
+        }
+        // The content of another writer may not be visible yet.
+        tokio::time::sleep(self.sender.transport().retry_policy.transport_base()).await;
+        if let Some(end) = self.changed(tag, held, content.digest).await {
+            return Ok(Attempt::Ended(end));
+        }
+        // The registry refuses a condition that holds, or refuses the write for another reason.
+        features.remember_support(host, kind, Support::Useless);
+        let response = self.write(tag, content, None).await?;
+        Ok(Attempt::Answered(response, Guard::Nothing))
+    }
+
+    /// Sends the write once.
+    async fn write(
+        &self,
+        tag: &FullTag,
+        content: Content<'_>,
+        condition: Option<&Condition>,
+    ) -> Result<Response, RegistryErrorKind> {
+        let put = RegistryRequest {
+            condition: condition.cloned(),
+            ..push(
+                &tag.repository,
+                &tag.reference(),
+                content.media_type,
+                content.bytes,
+            )
+        };
+        write_once(&self.sender, &put).await
+    }
+
+    /// Returns the protection of a write with a condition of this kind.
+    fn guard(&self, tag: &FullTag, kind: ConditionKind) -> Guard {
+        match self.sender.features().support(tag.repository.host(), kind) {
+            Support::Honoured => Guard::Condition,
+            Support::Unknown | Support::Tried | Support::Useless => Guard::Nothing,
         }
     }
 }

@@ -6,7 +6,7 @@ use reqwest::header::LINK;
 use serde::Deserialize;
 
 use super::reader::RegistryReader;
-use super::redirects::{Reach, send_read};
+use super::redirects::{Reach, ReadResponse, send_read};
 use super::sender::RegistryRequest;
 use crate::domain::Repository;
 
@@ -31,8 +31,8 @@ pub async fn all_tags(
     repository: &Repository,
 ) -> Option<BTreeSet<String>> {
     let request = RegistryRequest::get(repository, "tags/list".to_owned(), LIST_MAX_BYTES);
-    let sent = send_read(&registry.sender, &request, Reach::AnyHost);
-    let response = sent.await.ok()?;
+    let sent = send_read(&registry.sender, &request, Reach::OwnHost);
+    let ReadResponse { response, .. } = sent.await.ok()?;
     if response.status != 200 || response.headers.contains_key(LINK) {
         return None;
     }

@@ -50,10 +50,10 @@ fn a_run_asks_no_more_than_its_budget() {
     for (kind, takes_whole, tags, fresh_most, again_most) in [
         (Referrers::Api, true, "v1", 17, 8),
         (Referrers::Api, false, "v1", 19, 8),
-        (Referrers::TagSchema, true, "v1", 20, 9),
-        (Referrers::TagSchema, false, "v1", 22, 9),
-        (Referrers::Api, true, "v1\nv1.0\nv1.0.0", 26, 10),
-        (Referrers::TagSchema, true, "v1\nv1.0\nv1.0.0", 29, 11),
+        (Referrers::TagSchema, true, "v1", 19, 9),
+        (Referrers::TagSchema, false, "v1", 21, 9),
+        (Referrers::Api, true, "v1\nv1.0\nv1.0.0", 29, 10),
+        (Referrers::TagSchema, true, "v1\nv1.0\nv1.0.0", 31, 11),
     ] {
         let world = World::with(Options::new().referrers(kind).takes_whole(takes_whole));
         let action = world.seal().input("tags", tags);

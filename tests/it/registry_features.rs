@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use sandbox::{Conditions, Fault, ManifestReads, Options, Referrers, TagParameter};
+use sandbox::{Algorithm, Conditions, Fault, ManifestReads, Options, Referrers, TagParameter};
 
 use crate::support::legacy::signatures;
-use crate::support::{Action, World, until};
+use crate::support::{Action, REPOSITORY, World, descriptor, index_of, push, until};
 
 const TAG_PARAMETERS: [TagParameter; 7] = [
     TagParameter::Ignored,
@@ -55,10 +55,9 @@ fn many_tags_are_written_however_the_registry_treats_the_query() {
             TagParameter::Boastful => (2, 5),
             TagParameter::First => (2, 3),
             // The registry is not asked a second time.
-            TagParameter::Ignored
-            | TagParameter::Silent
-            | TagParameter::TooLong
-            | TagParameter::Refused => (1, 5),
+            TagParameter::Ignored | TagParameter::TooLong | TagParameter::Refused => (1, 5),
+            // The fixed tags have their content when they are read again.
+            TagParameter::Silent => (1, 2),
         };
         assert_eq!((together, alone), wanted, "{support:?}: {paths:?}");
         outcome.says(&["(3 tags)"]);
@@ -228,4 +227,88 @@ fn manifests_that_are_redirected_are_sealed_verified_and_left_alone() {
             assert_eq!(world.writes(), [""; 0], "{reads:?} {referrers:?}");
         }
     }
+}
+
+#[test]
+fn entry_that_a_tool_without_conditions_removes_is_written_again() {
+    for support in [Conditions::Honoured, Conditions::Ignored] {
+        let options = Options::new().referrers(Referrers::TagSchema);
+        let world = World::with(options.conditions(support));
+        let seal = world.seal().input("moving-tags", "latest");
+        // The tag `latest` shows that the registry sends an `ETag`.
+        let earlier = world.create().input("annotations", "by=earlier");
+        earlier.input("tags", "latest").succeed();
+        let running = seal.begin();
+        let mut list = None;
+        until("the list", || {
+            let mut tags = world.tags().into_keys();
+            list = tags.find(|tag| tag.starts_with("sha256-"));
+            list.is_some()
+        });
+        // The tool read the tag before the list was there.
+        let theirs = index_of(&[descriptor(&world, &world.amd64.digest)]).to_string();
+        push(&world, list.as_deref(), &theirs);
+        let sealed = running.end();
+        assert_eq!(sealed.code, 0, "{}", sealed.log);
+        assert_eq!(
+            world.listed(sealed.output("digest")).len(),
+            2,
+            "{support:?}"
+        );
+        world.verify("v1").succeed();
+    }
+}
+
+#[test]
+fn tag_that_another_host_answers_approves_nothing() {
+    let options = Options::new().redirects_manifests(ManifestReads::OtherHost);
+    let world = World::with(options);
+    let digest = world.create().succeed().output("digest").to_owned();
+    world.registry().clear_requests();
+    let refused = world.sign("v1").end_with(2);
+    refused.says(&["redirects", "to another host", "give the image by it"]);
+    let publish = Action::new("publish").input("source", world.at("v1"));
+    let publish = publish.input("image", world.registry().repository("octo-org/copy"));
+    publish.input("tags", "v1").end_with(2);
+    assert_eq!(world.writes(), [""; 0]);
+    assert_eq!(world.certificates(), 0);
+    world.sign(&digest).succeed();
+}
+
+#[test]
+fn fixed_tag_that_another_run_writes_during_the_request_for_many_tags_stays() {
+    let world = World::with(Options::new());
+    let query = Fault::on("PUT", "*?tag=*").delay(Duration::from_secs(2));
+    world.registry().fault(query);
+    world.registry().clear_requests();
+    let stalled = world.create().input("tags", "v1\nv1.0");
+    let stalled = stalled.input("annotations", "by=stalled").begin();
+    until("the request", || {
+        let requests = world.registry().requests();
+        requests.iter().any(|request| request.faulty)
+    });
+    let other = world.create().input("annotations", "by=other").succeed();
+    let stalled = stalled.end();
+    assert_eq!(stalled.code, 3, "{}", stalled.log);
+    assert_eq!(world.tag("v1").as_deref(), Some(other.output("digest")));
+}
+
+#[test]
+fn tag_that_is_bound_to_the_sha512_digest_of_the_same_bytes_is_unchanged() {
+    let world = World::new();
+    let seal = world.seal();
+    let digest = seal.succeed().output("digest").to_owned();
+    let (media_type, bytes) = world.registry().manifest(REPOSITORY, &digest).unwrap();
+    let registry = world.registry();
+    registry.push_raw_as(
+        Algorithm::Sha512,
+        REPOSITORY,
+        Some("v1"),
+        &media_type,
+        &bytes,
+    );
+    let again = seal.elsewhere().succeed();
+    assert_eq!(again.output("digest"), digest);
+    world.verify("v1").succeed();
+    assert_eq!(world.sign("v1").succeed().output("sign-skipped"), "true");
 }

@@ -202,6 +202,13 @@ pub(super) fn read(response: &Message, name: &Name, family: RecordType) -> Respo
     if code == ResponseCode::NXDomain {
         return ResponseContent::ServerReply(ServerReply::NoName);
     }
+    // glibc (`next_ns` in `res_send.c`): a server that neither has the zone nor asks others knows nothing.
+    let metadata = &response.metadata;
+    let knows_nothing = !metadata.authoritative && !metadata.recursion_available;
+    if knows_nothing && response.answers.is_empty() && response.additionals.is_empty() {
+        let why = "it has no such zone, and asks no other server";
+        return ResponseContent::ServerReply(ServerReply::Failed(why.to_owned()));
+    }
     // A response with a SOA record says that there are no such records (RFC 2308, section 2.2).
     let is_final = response
         .authorities

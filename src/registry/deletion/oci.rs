@@ -16,7 +16,7 @@ use crate::registry::classify::{Presence, presence};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::error_response::ErrorResponse;
-use crate::registry::redirects::{Reach, send_read, write_once};
+use crate::registry::redirects::{Reach, ReadResponse, send_read, write_once};
 use crate::registry::referrers::next_page;
 use crate::registry::response::ERROR_MAX_BYTES;
 use crate::registry::sender::{RegistryRequest, Target};
@@ -193,7 +193,8 @@ async fn list(
             target,
             ..RegistryRequest::get(repository, String::new(), PAGE_MAX_BYTES)
         };
-        let response = send_read(&registry.sender, &request, Reach::AnyHost).await?;
+        let sent = send_read(&registry.sender, &request, Reach::OwnHost);
+        let ReadResponse { response, .. } = sent.await?;
         if response.status != 200 {
             return Err(RegistryErrorKind::refused(&response));
         }

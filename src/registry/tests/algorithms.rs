@@ -50,9 +50,10 @@ async fn manifest_is_checked_by_the_requested_and_the_stated_digest_of_either_al
                 assert!(is_lie(&read.unwrap_err()), "{case}");
                 continue;
             }
-            let wanted = match (&reference, stated) {
-                (Reference::Digest(digest), _) | (Reference::Tag(_), Some(digest)) => digest,
-                (Reference::Tag(_), None) => &short,
+            // Anyone with push access can bind a tag to the SHA-512 digest of the same bytes.
+            let wanted = match &reference {
+                Reference::Digest(digest) => digest,
+                Reference::Tag(_) => &short,
             };
             assert_eq!(read.unwrap().unwrap().digest(), wanted, "{case}");
         }
@@ -90,7 +91,7 @@ async fn head_that_states_the_other_algorithm_confirms_nothing_and_is_no_lie() {
     let server = serving(Some(&long)).await;
     let (registry, repository) = (Bench::nobody(1).registry, repository(&server, "o/r"));
     let of_tag = registry.manifest_digest(&repository, &tag("v1")).await;
-    assert_eq!(of_tag.unwrap(), Some(long));
+    assert_eq!(of_tag.unwrap(), Some(short));
 }
 
 #[tokio::test]

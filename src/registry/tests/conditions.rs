@@ -1,8 +1,6 @@
 //! Tests conditions on writes of tags, and writes of several tags.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use super::super::{Guard, Replaced, TagRead, may_put_tags, put_tags};
+use super::super::{Guard, Probe, Replaced, TagRead, may_put_tags, put_tags};
 use super::*;
 use crate::domain::{Digest, FullTag};
 
@@ -95,11 +93,16 @@ async fn read(bench: &Bench, tag: &FullTag) -> Option<Digest> {
     found.await.unwrap()
 }
 
-async fn replace(bench: &Bench, tag: &FullTag, held: Option<&Digest>, bytes: &[u8]) -> Replaced {
-    let index = MediaType::OciIndex;
-    let replaced = bench
-        .registry
-        .replace_tag(tag, held, TagRead::JustNow, &index, bytes);
+async fn replace(
+    bench: &Bench,
+    tag: &FullTag,
+    held: Option<&Digest>,
+    probe: Probe,
+    bytes: &[u8],
+) -> Replaced {
+    let (index, read) = (MediaType::OciIndex, TagRead::JustNow);
+    let registry = &bench.registry;
+    let replaced = registry.replace_tag(tag, held, read, probe, &index, bytes);
     replaced.await.unwrap()
 }
 
@@ -133,7 +136,7 @@ async fn write_of_another_is_overwritten_only_where_conditions_are_ignored() {
             assert_eq!(held, first.map(Digest::of));
             let theirs = br#"{"schemaVersion":2,"manifests":[],"x":1}"#;
             write_by_another(&tag, theirs).await;
-            let replaced = replace(&bench, &tag, held.as_ref(), NEW).await;
+            let replaced = replace(&bench, &tag, held.as_ref(), Probe::Nothing, NEW).await;
             let is_safe = matches!(conduct, Conduct::Honours | Conduct::Honours400)
                 // Such a refusal makes the client read the tag.
                 || conduct == Conduct::RefusesAll;
@@ -155,69 +158,88 @@ async fn write_of_another_is_overwritten_only_where_conditions_are_ignored() {
 
 #[tokio::test]
 async fn condition_counts_once_it_was_seen_to_count() {
-    for (conduct, wanted) in [
-        (Conduct::NoEtag, Guard::Nothing),
-        (Conduct::Ignores, Guard::Nothing),
-        (Conduct::Honours, Guard::Condition),
-        (Conduct::Honours400, Guard::Condition),
-        (Conduct::RefusesAll, Guard::Nothing),
+    for (conduct, guard, puts) in [
+        (Conduct::NoEtag, Guard::Nothing, 1),
+        (Conduct::Ignores, Guard::Nothing, 1),
+        (Conduct::Honours, Guard::Nothing, 2),
+        (Conduct::Honours400, Guard::Nothing, 2),
+        // The write under the right condition is refused too, and sent again without one.
+        (Conduct::RefusesAll, Guard::Nothing, 3),
     ] {
         let server = server(conduct, Some(MANIFEST)).await;
         let (bench, tag) = (Bench::nobody(1), full_tag(&server));
         let held = read(&bench, &tag).await;
-        let replaced = replace(&bench, &tag, held.as_ref(), NEW).await;
-        assert_eq!(replaced, Replaced::Written(Guard::Nothing), "{conduct:?}");
-        let index = MediaType::OciIndex;
-        let tried = bench
-            .registry
-            .try_condition(&tag, held.as_ref(), &index, NEW)
-            .await;
-        assert_eq!(tried, wanted, "{conduct:?}");
-        let puts = server.asked("PUT", "/v2/o/r/manifests/v1").len();
-        // It is tried only once, and only if there was a condition.
-        let again = bench
-            .registry
-            .try_condition(&tag, held.as_ref(), &index, NEW)
-            .await;
-        assert_eq!(again, wanted, "{conduct:?}");
-        assert_eq!(server.asked("PUT", "/v2/o/r/manifests/v1").len(), puts);
-        // The next write is guarded, or has no condition.
+        let replaced = replace(&bench, &tag, held.as_ref(), Probe::Conditions, NEW).await;
+        // `If-None-Match` was seen to count, and the write had `If-Match`.
+        assert_eq!(replaced, Replaced::Written(guard), "{conduct:?}");
+        let sent = server.asked("PUT", "/v2/o/r/manifests/v1");
+        assert_eq!(sent.len(), puts, "{conduct:?}");
+        assert_eq!(
+            read(&bench, &tag).await,
+            Some(Digest::of(NEW)),
+            "{conduct:?}"
+        );
+        // A new tag is guarded from now on, without another probe.
+        let features = bench.registry.sender.features();
+        let is_known = features.honours_conditions(tag.repository.host());
+        let honours = matches!(
+            conduct,
+            Conduct::Honours | Conduct::Honours400 | Conduct::RefusesAll
+        );
+        assert_eq!(is_known, honours, "{conduct:?}");
         let held = read(&bench, &tag).await;
-        let replaced = replace(&bench, &tag, held.as_ref(), MANIFEST).await;
-        assert_eq!(replaced, Replaced::Written(wanted), "{conduct:?}");
-        let last = server.asked("PUT", "/v2/o/r/manifests/v1").pop().unwrap();
-        let has_condition = last.header("if-match").is_some();
-        assert_eq!(has_condition, wanted == Guard::Condition, "{conduct:?}");
+        let replaced = replace(&bench, &tag, held.as_ref(), Probe::Conditions, MANIFEST).await;
+        assert!(matches!(replaced, Replaced::Written(_)), "{conduct:?}");
+        let sent = server.asked("PUT", "/v2/o/r/manifests/v1");
+        assert_eq!(sent.len(), puts + 1, "{conduct:?}");
     }
 }
 
 #[tokio::test]
-async fn unclear_trial_proves_nothing() {
-    for status in [400, 403, 404, 409, 429, 500, 503] {
-        let is_trial = Arc::new(AtomicBool::new(false));
-        let trial = Arc::clone(&is_trial);
-        let server = Server::start(move |request| match request.method.as_str() {
-            "PUT" if trial.load(Ordering::SeqCst) => Reply::new(status),
-            "PUT" => Reply::new(201),
-            _ => {
-                let digest = Digest::of(MANIFEST).to_string();
-                index_reply()
-                    .header("docker-content-digest", digest)
-                    .header("etag", r#""e""#)
-            }
-        })
-        .await;
+async fn probe_of_an_absent_tag_is_its_only_write_at_a_registry_that_ignores_it() {
+    for (conduct, puts) in [
+        (Conduct::Ignores, 1),
+        (Conduct::Honours, 2),
+        (Conduct::RefusesAll, 3),
+    ] {
+        let server = server(conduct, None).await;
         let (bench, tag) = (Bench::nobody(1), full_tag(&server));
-        let held = read(&bench, &tag).await;
-        replace(&bench, &tag, held.as_ref(), NEW).await;
-        is_trial.store(true, Ordering::SeqCst);
-        let index = MediaType::OciIndex;
-        let tried = bench
-            .registry
-            .try_condition(&tag, held.as_ref(), &index, NEW)
-            .await;
-        assert_eq!(tried, Guard::Nothing, "{status}");
+        let known: Reference = super::tag("known");
+        let shown = bench.registry.manifest(&tag.repository, &known).await;
+        shown.unwrap();
+        let replaced = replace(&bench, &tag, None, Probe::Conditions, NEW).await;
+        assert_eq!(replaced, Replaced::Written(Guard::Nothing), "{conduct:?}");
+        let sent = server.asked("PUT", "/v2/o/r/manifests/v1");
+        assert_eq!(sent.len(), puts, "{conduct:?}");
+        assert_eq!(
+            read(&bench, &tag).await,
+            Some(Digest::of(NEW)),
+            "{conduct:?}"
+        );
     }
+}
+
+#[tokio::test]
+async fn etag_that_stays_when_the_content_changes_guards_nothing() {
+    let content = Arc::new(Mutex::new(MANIFEST));
+    let shown = Arc::clone(&content);
+    let server = Server::start(move |_| {
+        let bytes = *shown.lock().unwrap();
+        let digest = Digest::of(bytes).to_string();
+        let reply = index_reply().body(bytes).header("etag", r#""e""#);
+        reply.header("docker-content-digest", digest)
+    })
+    .await;
+    let (bench, tag) = (Bench::nobody(1), full_tag(&server));
+    let features = bench.registry.sender.features();
+    let condition = |held: &Option<Digest>| {
+        features.condition(&tag.repository, &tag.reference(), held.as_ref())
+    };
+    let held = read(&bench, &tag).await;
+    assert!(condition(&held).is_some());
+    *content.lock().unwrap() = NEW;
+    let held = read(&bench, &tag).await;
+    assert!(condition(&held).is_none());
 }
 
 #[tokio::test]
@@ -230,30 +252,19 @@ async fn tags_that_the_registry_does_not_name_are_left_to_the_caller() {
             .iter()
             .fold(reply, |reply, value| reply.header("oci-tag", *value))
     };
-    for (reply, accepted, others, may_repeat) in [
-        (
-            names(Reply::new(201), &["v1, v2", "latest"]),
-            3,
-            TagRead::JustNow,
-            true,
-        ),
-        (
-            names(Reply::new(201), &["v2,other, V1"]),
-            1,
-            TagRead::JustNow,
-            true,
-        ),
-        (Reply::new(201), 0, TagRead::JustNow, false),
-        (Reply::new(400), 0, TagRead::JustNow, false),
-        (Reply::new(414), 0, TagRead::JustNow, false),
-        (Reply::new(431), 0, TagRead::JustNow, false),
-        (names(Reply::new(503), &["v1"]), 0, TagRead::Earlier, true),
-        (Reply::silent(), 0, TagRead::Earlier, true),
+    for (reply, accepted, may_repeat) in [
+        (names(Reply::new(201), &["v1, v2", "latest"]), 3, true),
+        (names(Reply::new(201), &["v2,other, V1"]), 1, true),
+        (Reply::new(201), 0, false),
+        (Reply::new(400), 0, false),
+        (Reply::new(414), 0, false),
+        (Reply::new(431), 0, false),
+        (names(Reply::new(503), &["v1"]), 0, true),
+        (Reply::silent(), 0, true),
         (
             names(Reply::new(201), &["v1"])
                 .header("docker-content-digest", Digest::of(b"").to_string()),
             0,
-            TagRead::JustNow,
             false,
         ),
     ] {
@@ -263,8 +274,7 @@ async fn tags_that_the_registry_does_not_name_are_left_to_the_caller() {
         let repository = repository(&server, "o/r");
         assert!(may_put_tags(&bench.registry, &repository));
         let written = put_tags(&bench.registry, &repository, &tags, &index, MANIFEST).await;
-        assert_eq!(written.accepted.len(), accepted, "{shown}");
-        assert_eq!(written.others, others, "{shown}");
+        assert_eq!(written.len(), accepted, "{shown}");
         assert_eq!(
             may_put_tags(&bench.registry, &repository),
             may_repeat,

@@ -1,5 +1,6 @@
 //! Tests redirects of manifests, lists and writes.
 
+use super::super::redirects::is_on_registry;
 use super::super::{Entries, Referrers, all_tags};
 use super::*;
 use crate::domain::Digest;
@@ -56,13 +57,14 @@ async fn other_content_of_another_host_is_unknown() {
     };
     let absent = || Reply::new(404).body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#);
     let by_digest = Reference::Digest(Digest::of(MANIFEST));
-    for (reply, is_absence) in [
-        (page(), false),
-        (page().body(MANIFEST), false),
-        (Reply::new(404), false),
-        (Reply::new(403), false),
-        (index_reply().body("{}"), false),
-        (absent(), true),
+    for reply in [
+        page(),
+        page().body(MANIFEST),
+        Reply::new(404),
+        Reply::new(404).header("docker-distribution-api-version", "registry/2.0"),
+        Reply::new(403),
+        index_reply().body("{}"),
+        absent(),
     ] {
         let shown = format!("{reply:?}");
         let other = Server::start(move |_| reply.clone()).await;
@@ -70,20 +72,48 @@ async fn other_content_of_another_host_is_unknown() {
         let registry = Bench::new(1, login(&server)).registry;
         let repository = repository(&server, "o/r");
         let manifest = registry.manifest(&repository, &by_digest).await;
-        assert_eq!(manifest.is_ok(), is_absence, "{shown}");
+        assert!(manifest.is_err(), "{shown}");
         let found = registry.manifest_digest(&repository, &by_digest).await;
-        assert_eq!(found.is_ok(), is_absence, "{shown}");
+        assert!(found.is_err(), "{shown}");
     }
 }
 
 #[tokio::test]
-async fn list_of_tags_is_read_from_another_host_without_our_credentials() {
-    let other = Server::start(|_| Reply::new(200).body(r#"{"tags":["v1"]}"#)).await;
-    let server = redirecting(302, other.url()).await;
-    let bench = Bench::new(1, login(&server));
-    let tags = all_tags(&bench.registry, &repository(&server, "o/r")).await;
-    assert_eq!(tags.unwrap().into_iter().collect::<Vec<_>>(), ["v1"]);
-    assert_eq!(other.seen()[0].header("authorization"), None);
+async fn list_of_tags_is_read_within_the_host_only() {
+    let other = Server::start(|_| Reply::new(200).body(r#"{"tags":[]}"#)).await;
+    let elsewhere = other.url();
+    for (location, is_read) in [(elsewhere.as_str(), false), ("/moved", true)] {
+        let place = location.to_owned();
+        let server = Server::start(move |request| match request.target.as_str() {
+            "/moved" => Reply::new(200).body(r#"{"tags":["v1"]}"#),
+            _ => Reply::new(302).header("location", place.as_str()),
+        })
+        .await;
+        let registry = Bench::nobody(1).registry;
+        let tags = all_tags(&registry, &repository(&server, "o/r")).await;
+        assert_eq!(tags.is_some(), is_read, "{location}");
+    }
+    assert!(other.seen().is_empty());
+}
+
+#[tokio::test]
+async fn default_port_and_every_form_of_an_address_are_the_registry() {
+    for (name, address, is_own) in [
+        ("r.example:443", "https://r.example/v2/", true),
+        ("r.example", "https://r.example:443/v2/", true),
+        ("r.example:80", "http://r.example/v2/", true),
+        ("r.example:8443", "https://r.example/v2/", false),
+        ("r.example", "https://s.example/v2/", false),
+        ("[0:0::1]:5000", "http://[::1]:5000/v2/", true),
+    ] {
+        let repository: Repository = format!("{name}/o/r").parse().unwrap();
+        let url = address.parse().unwrap();
+        assert_eq!(
+            is_on_registry(&url, &repository),
+            is_own,
+            "{name} {address}"
+        );
+    }
 }
 
 #[tokio::test]

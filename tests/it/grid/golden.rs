@@ -69,12 +69,6 @@ fn row(command: Command, kind: Kind) -> String {
 /// registry's features.
 fn kind_of(request: &str) -> String {
     let request = request.trim_end_matches("?digest=DIGEST");
-    // The first write of a list is repeated under a condition that cannot hold.
-    if let Some((repository, _)) = request.split_once("/manifests/LIST-")
-        && repository.starts_with("PUT ")
-    {
-        return format!("{repository}/manifests/LIST");
-    }
     match request.split_once("/referrers/") {
         Some((repository, _)) => format!("{repository}/referrers/SUBJECT"),
         None => request.to_owned(),

@@ -1,7 +1,7 @@
 //! Sends each request through the functions that the rest of the program uses.
 
 use super::super::super::{
-    Copied, Guard, MayDelete, Referrers, Registry, RegistryError, Replaced, TagDeletion, TagRead,
+    Copied, MayDelete, Probe, Referrers, Registry, RegistryError, Replaced, TagDeletion, TagRead,
     all_tags, delete_tags, missing_repository, put_tags,
 };
 use super::super::copies::descriptor;
@@ -41,7 +41,7 @@ pub(super) enum Ask {
     PutManifest { host: &'static str, by_tag: bool },
     PutTags,
     ReplaceTag,
-    TryCondition,
+    ProbeConditions,
     AllTags,
     MayBeNew,
     HasBlob,
@@ -78,22 +78,23 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
         Ask::ReplaceTag => {
             let tag = tag_with_etag(registry).await;
             let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
-            let put = registry.replace_tag(&tag, Some(&held), TagRead::JustNow, &index, OTHER);
+            let (read, probe) = (TagRead::JustNow, Probe::Nothing);
+            let put = registry.replace_tag(&tag, Some(&held), read, probe, &index, OTHER);
             match put.await {
                 Ok(Replaced::Written(_)) => Means::Done,
                 Ok(Replaced::HeldOther) => Means::OtherWay,
                 Err(_) => Means::Unknown,
             }
         }
-        Ask::TryCondition => {
+        Ask::ProbeConditions => {
             let tag = tag_with_etag(registry).await;
             let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
-            match registry
-                .try_condition(&tag, Some(&held), &index, OTHER)
-                .await
-            {
-                Guard::Condition => Means::Done,
-                Guard::Nothing => Means::Unknown,
+            let (read, probe) = (TagRead::JustNow, Probe::Conditions);
+            let put = registry.replace_tag(&tag, Some(&held), read, probe, &index, OTHER);
+            match put.await {
+                Ok(Replaced::Written(_)) => Means::Done,
+                Ok(Replaced::HeldOther) => Means::OtherWay,
+                Err(_) => Means::Unknown,
             }
         }
         Ask::AllTags => all_tags(registry, &home)
@@ -154,10 +155,12 @@ async fn tag_with_etag(registry: &Registry) -> FullTag {
 async fn write_tags(registry: &Registry, repository: &Repository) -> Means {
     let tags = ["v1", "v2"].map(|tag| tag.parse().unwrap());
     let index = MediaType::OciIndex;
-    let written = put_tags(registry, repository, &tags, &index, MANIFEST).await;
-    match (written.accepted.len(), written.others) {
-        (2, TagRead::JustNow) => Means::Done,
-        (0, TagRead::JustNow) => Means::OtherWay,
+    match put_tags(registry, repository, &tags, &index, MANIFEST)
+        .await
+        .len()
+    {
+        2 => Means::Done,
+        0 => Means::OtherWay,
         _ => Means::Unknown,
     }
 }

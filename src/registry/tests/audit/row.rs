@@ -15,6 +15,8 @@ pub(super) struct Row {
     pub(super) right: fn() -> Reply,
     pub(super) not_there: &'static str,
     pub(super) means: fn(u16, Says) -> Means,
+    /// The meaning of a response that breaks off or never comes.
+    pub(super) fails_mean: Means,
     pub(super) has_body: bool,
     pub(super) is_timed: bool,
     pub(super) never_done: bool,
@@ -31,6 +33,7 @@ pub(super) const USUAL: Row = Row {
     right: || Reply::new(200),
     not_there: NO_MANIFEST,
     means: |_, _| Unknown,
+    fails_mean: Unknown,
     has_body: true,
     is_timed: true,
     never_done: false,

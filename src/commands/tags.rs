@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
 use crate::registry::{
-    Guard, Probe, RegistryError, Replaced, TAGS_MAX, TagRead, may_put_tags, put_tags,
+    Guard, Probe, RegistryError, Replaced, TAGS_MAX, TagRead, WriteRule, may_put_tags, put_tags,
 };
 
 /// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
@@ -435,7 +435,9 @@ pub(super) async fn write_tag(
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
     // The children of the manifest were found in this run.
     let copy = async || Ok::<_, RegistryError>(());
-    let write = context.replace_tag(tag, held, read, Probe::Nothing, media_type, bytes, copy);
+    let probe = Probe::Nothing;
+    let rule = WriteRule { held, read, probe };
+    let write = context.replace_tag(tag, rule, media_type, bytes, copy);
     let replaced = write.await?;
     if matches!(replaced, Replaced::Written(_)) {
         report_written(context, tag, manifest);

@@ -9,10 +9,12 @@ mod record_writer;
 use std::ops::Deref;
 
 use crate::domain::{
-    Digest, Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, chain_text,
+    Events, FullTag, Manifest, MediaType, Reference, Repository, RetryPolicy, chain_text,
 };
 use crate::inputs::Mode;
-use crate::registry::{Probe, Registry, RegistryError, RegistryReader, Replaced, Stored, TagRead};
+use crate::registry::{
+    Registry, RegistryError, RegistryReader, Replaced, Stored, TagRead, WriteRule,
+};
 
 pub use image_error::ImageError;
 use read_context::LongLists;
@@ -84,14 +86,12 @@ impl Context {
         }
     }
 
-    /// Stores a manifest under a tag that others write too, if the tag still has the content `held`. If the registry
+    /// Stores a manifest under a tag that others write too, if the rule permits it. If the registry
     /// reports missing parts, `copy` copies them again, like [`Self::store`].
     pub(crate) async fn replace_tag<E: From<RegistryError>>(
         &self,
         tag: &FullTag,
-        held: Option<&Digest>,
-        mut read: TagRead,
-        probe: Probe,
+        mut rule: WriteRule<'_>,
         media_type: &MediaType,
         bytes: &[u8],
         copy: impl AsyncFn() -> Result<(), E>,
@@ -100,13 +100,13 @@ impl Context {
         loop {
             match self
                 .registry
-                .replace_tag(tag, held, read, probe, media_type, bytes)
+                .replace_tag(tag, rule, media_type, bytes)
                 .await
             {
                 Err(error) if error.lacks_parts() && attempt < self.retry_policy.max_attempts => {
                     self.pause(&tag.to_string(), &chain_text(&error)).await;
                     copy().await?;
-                    read = TagRead::Earlier;
+                    rule.read = TagRead::Earlier;
                     attempt += 1;
                 }
                 replaced => return replaced.map_err(E::from),

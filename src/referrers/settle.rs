@@ -22,7 +22,7 @@ use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::domain::{Digest, Manifest, MediaType, TagContent, Unusable};
-use crate::registry::{Guard, Probe, RegistryError, Replaced, TagRead};
+use crate::registry::{Guard, Probe, RegistryError, Replaced, TagRead, WriteRule};
 
 /// The maximum length of a manifest that every registry accepts.
 const LIST_MAX_BYTES: usize = 4 << 20;
@@ -441,16 +441,15 @@ impl<'a> SharedTagWriter<'a> {
             Some(began) => (TagRead::JustNow, began),
             None => (TagRead::Earlier, Instant::now()),
         };
-        let (tag, media_type, bytes) = (self.full_tag(), &change.media_type, &change.bytes);
-        let write = self.context.replace_tag(
-            &tag,
-            current,
+        let rule = WriteRule {
+            held: current,
             read,
-            Probe::Conditions,
-            media_type,
-            bytes,
-            upload,
-        );
+            probe: Probe::Conditions,
+        };
+        let (tag, media_type, bytes) = (self.full_tag(), &change.media_type, &change.bytes);
+        let write = self
+            .context
+            .replace_tag(&tag, rule, media_type, bytes, upload);
         Ok(match write.await? {
             Replaced::HeldOther => None,
             // Other tools send no conditions: one that read the tag before this write may still overwrite it.

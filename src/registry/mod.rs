@@ -69,7 +69,7 @@ pub use missing_repository::may_be_new;
 pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
-pub use tag_writes::{Guard, Probe, Replaced, TagRead};
+pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
 pub use tags::all_tags;
 
 /// The settings of a [`Registry`].

@@ -49,6 +49,17 @@ pub enum Probe {
     Nothing,
 }
 
+/// The rule for a write of a tag.
+#[derive(Debug, Clone, Copy)]
+pub struct WriteRule<'a> {
+    /// The content that the tag must still have; `None` if it must not exist.
+    pub held: Option<&'a Digest>,
+    /// The time at which it was read.
+    pub read: TagRead,
+    /// The decision whether the write finds out if the registry honours conditions.
+    pub probe: Probe,
+}
+
 /// The content to write under a tag.
 #[derive(Clone, Copy)]
 struct Content<'a> {
@@ -75,12 +86,11 @@ impl Registry {
     pub async fn replace_tag(
         &self,
         tag: &FullTag,
-        held: Option<&Digest>,
-        read: TagRead,
-        probe: Probe,
+        rule: WriteRule<'_>,
         media_type: &MediaType,
         bytes: &[u8],
     ) -> Result<Replaced, RegistryError> {
+        let WriteRule { held, read, probe } = rule;
         let content = Content {
             digest: &Digest::of(bytes),
             media_type,

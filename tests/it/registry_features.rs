@@ -241,7 +241,7 @@ fn entry_that_a_tool_without_conditions_removes_is_written_again() {
         let running = seal.begin();
         let mut list = None;
         until("the list", || {
-            let mut tags = world.tags().into_keys();
+            let mut tags = world.registry().tags(REPOSITORY).into_keys();
             list = tags.find(|tag| tag.starts_with("sha256-"));
             list.is_some()
         });

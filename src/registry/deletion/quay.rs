@@ -8,7 +8,7 @@ use super::undeleted::{DeletionError, TagDeletion, Undeleted, all};
 use crate::domain::{DigestTag, FullTag, Manifest, Reference, Tag};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;
-use crate::registry::{Probe, TagRead};
+use crate::registry::{Probe, TagRead, WriteRule};
 
 /// The suffixes of cosign's digest tags for signatures, attestations and bills of materials.
 const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
@@ -60,13 +60,11 @@ async fn put_back(
         tag: tag.clone(),
     };
     let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
-    let put = registry.replace_tag(
-        &tag,
-        None,
-        TagRead::Earlier,
-        Probe::Nothing,
-        media_type,
-        bytes,
-    );
+    let rule = WriteRule {
+        held: None,
+        read: TagRead::Earlier,
+        probe: Probe::Nothing,
+    };
+    let put = registry.replace_tag(&tag, rule, media_type, bytes);
     put.await.map(drop).map_err(|error| error.kind.to_string())
 }

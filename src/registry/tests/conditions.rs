@@ -1,6 +1,6 @@
 //! Tests conditions on writes of tags, and writes of several tags.
 
-use super::super::{Guard, Probe, Replaced, TagRead, may_put_tags, put_tags};
+use super::super::{Guard, Probe, Replaced, TagRead, WriteRule, may_put_tags, put_tags};
 use super::*;
 use crate::domain::{Digest, FullTag};
 
@@ -101,8 +101,8 @@ async fn replace(
     bytes: &[u8],
 ) -> Replaced {
     let (index, read) = (MediaType::OciIndex, TagRead::JustNow);
-    let registry = &bench.registry;
-    let replaced = registry.replace_tag(tag, held, read, probe, &index, bytes);
+    let rule = WriteRule { held, read, probe };
+    let replaced = bench.registry.replace_tag(tag, rule, &index, bytes);
     replaced.await.unwrap()
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::super::{
     Copied, MayDelete, Probe, Referrers, Registry, RegistryError, Replaced, TagDeletion, TagRead,
-    all_tags, delete_tags, missing_repository, put_tags,
+    WriteRule, all_tags, delete_tags, missing_repository, put_tags,
 };
 use super::super::copies::descriptor;
 use super::super::{MANIFEST, tag};
@@ -78,8 +78,8 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
         Ask::ReplaceTag => {
             let tag = tag_with_etag(registry).await;
             let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
-            let (read, probe) = (TagRead::JustNow, Probe::Nothing);
-            let put = registry.replace_tag(&tag, Some(&held), read, probe, &index, OTHER);
+            let rule = rule_for(&held, Probe::Nothing);
+            let put = registry.replace_tag(&tag, rule, &index, OTHER);
             match put.await {
                 Ok(Replaced::Written(_)) => Means::Done,
                 Ok(Replaced::HeldOther) => Means::OtherWay,
@@ -89,8 +89,8 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
         Ask::ProbeConditions => {
             let tag = tag_with_etag(registry).await;
             let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
-            let (read, probe) = (TagRead::JustNow, Probe::Conditions);
-            let put = registry.replace_tag(&tag, Some(&held), read, probe, &index, OTHER);
+            let rule = rule_for(&held, Probe::Conditions);
+            let put = registry.replace_tag(&tag, rule, &index, OTHER);
             match put.await {
                 Ok(Replaced::Written(_)) => Means::Done,
                 Ok(Replaced::HeldOther) => Means::OtherWay,
@@ -139,6 +139,14 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
 
 /// Other content than [`MANIFEST`].
 const OTHER: &[u8] = br#"{"schemaVersion":2,"manifests":[],"annotations":{}}"#;
+
+fn rule_for(held: &Digest, probe: Probe) -> WriteRule<'_> {
+    WriteRule {
+        held: Some(held),
+        read: TagRead::JustNow,
+        probe,
+    }
+}
 
 /// Reads a tag whose registry sends an `ETag`.
 async fn tag_with_etag(registry: &Registry) -> FullTag {

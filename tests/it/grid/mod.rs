@@ -315,7 +315,7 @@ fn rerun_after_any_fault_reaches_the_intended_result() {
             });
         let particular = PARTICULAR.into_iter();
         let particular = particular.map(|(command, kind)| (command, kind, Share::Particular));
-        let all = kills.chain(samples).chain(particular);
+        let all = kills.chain(particular).chain(samples);
         play_all(&all.collect::<Vec<_>>())
     };
     eprintln!("{}", tally.text());

@@ -113,11 +113,10 @@ const PARTICULAR: [(Command, Kind); 11] = [
     (Command::Publish, Kind::LateList),
 ];
 /// The faults of that sample.
-const PARTICULAR_FAULTS: [GridFault; 4] = [
+const PARTICULAR_FAULTS: [GridFault; 3] = [
     GridFault::Kill,
     GridFault::LostResponse,
     GridFault::Unavailable,
-    GridFault::Reset,
 ];
 
 /// Returns the cells that kill the command at a write of a manifest. Between two writes neither the registry nor the record

@@ -1,4 +1,4 @@
-//! Tests of the same promises against software of others: four registries, Fulcio, Rekor v1 and v2, a timestamp
+//! Tests of the same promises against software of others: five registries, Fulcio, Rekor v1 and v2, a timestamp
 //! authority, cosign, crane, regctl, buildx. `tests/peers/run` starts all of it and runs this. Nothing works here without
 //! it, so the target is left out of a plain `cargo test`.
 
@@ -18,6 +18,7 @@ mod conformance;
 mod container;
 mod convergence;
 mod copies;
+mod features;
 mod foreign;
 mod http2;
 mod interoperability;

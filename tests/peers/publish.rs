@@ -30,7 +30,8 @@ pub(super) fn other(registry: Registry) -> Registry {
         Registry::Debian => Registry::Cue,
         Registry::Distribution => Registry::Ggcr,
         Registry::Cue => Registry::Distribution,
-        Registry::Ggcr => Registry::Debian,
+        Registry::Ggcr => Registry::Olareg,
+        Registry::Olareg => Registry::Debian,
     }
 }
 

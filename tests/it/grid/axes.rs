@@ -1,11 +1,6 @@
-//! The axes of the grid: the commands, the kinds of registry, and the servers.
+//! The axes of the grid: the commands and the servers. The kinds of registry are in `kinds.rs`.
 
-use sandbox::{Deletes, Options, Referrers, Transport};
-
-use crate::support::hosted::PASSWORD;
-
-/// The user at registries that require one.
-pub(super) const USER: &str = "octocat";
+use super::kinds::Kind;
 
 /// A command with its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,19 +20,6 @@ pub(super) enum Command {
     Verify,
     Publish,
     Cleanup,
-}
-
-/// A kind of registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// Without authentication, with the referrers API.
-    Api,
-    /// Like distribution 2: no referrers API, no blob with the POST, only digests can be deleted.
-    FallbackTag,
-    /// With the referrers API, and a token for each request.
-    Bearer,
-    /// Like `Bearer`, by TLS and HTTP/2, as hosted registries are.
-    Http2,
 }
 
 /// A server that receives requests of the command.
@@ -123,12 +105,13 @@ impl Command {
     }
 
     /// Returns the kinds of registry that it is played on.
-    pub(super) fn kinds(self) -> &'static [Kind] {
+    pub(super) fn kinds(self) -> Vec<Kind> {
         if self.is_of_sigstore() {
-            &[Kind::Api, Kind::Http2]
-        } else {
-            &Kind::ALL
+            return vec![Kind::Api, Kind::Http2];
         }
+        let later = Kind::OF_2026.into_iter();
+        let later = later.filter(|kind| kind.matters_to(self));
+        Kind::BASIC.into_iter().chain(later).collect()
     }
 
     pub(super) fn is_recursive(self) -> bool {
@@ -156,32 +139,5 @@ impl Command {
             self,
             Self::SealBoth | Self::SealRekor2 | Self::SealRecursive
         )
-    }
-}
-
-impl Kind {
-    pub(super) const ALL: [Self; 4] = [Self::Api, Self::FallbackTag, Self::Bearer, Self::Http2];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Api => "referrers API",
-            Self::FallbackTag => "fallback tag",
-            Self::Bearer => "bearer",
-            Self::Http2 => "bearer, HTTP/2",
-        }
-    }
-
-    pub(super) fn options(self) -> Options {
-        match self {
-            Self::Api => Options::new(),
-            Self::FallbackTag => Options::new()
-                .referrers(Referrers::TagSchema)
-                .takes_whole(false)
-                .deletes(Deletes::Digests),
-            Self::Bearer => Options::new().bearer(USER, PASSWORD),
-            Self::Http2 => Options::new()
-                .bearer(USER, PASSWORD)
-                .transport(Transport::HTTP2),
-        }
     }
 }

@@ -216,6 +216,7 @@ fn names_a_step(error: &str) -> bool {
         "was written but ",
         "the config of the image",
         "pointed to a list a moment ago",
+        "before each attempt to write it",
         ", in the step `",
     ];
     words.iter().any(|words| error.contains(words))

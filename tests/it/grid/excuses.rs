@@ -2,9 +2,10 @@
 //! unknown location. Each excuse covers as few cells as it can. Every other problem counts as a failure.
 
 use super::Played;
-use super::axes::{Command, Kind, Server};
+use super::axes::{Command, Server};
 use super::checks::{Broken, Problem};
 use super::faults::{GridFault, Span};
+use super::kinds::Kind;
 
 /// A problem that is excused, and the reason.
 struct Excuse {
@@ -43,7 +44,7 @@ const EXCUSES: [Excuse; 9] = [
         holds: |played, problem| {
             problem.broken == Broken::Signatures
                 && played.command == Command::SealElsewhere
-                && DENIALS.contains(&played.cell.fault)
+                && (DENIALS.contains(&played.cell.fault) || played.kind == Kind::LateList)
         },
     },
     Excuse {
@@ -69,8 +70,11 @@ const EXCUSES: [Excuse; 9] = [
         holds: |played, problem| {
             // If the image exists, the list is requested twice.
             let of_list = played.hit.starts_with("GET ") && played.hit.contains("/manifests/LIST-");
+            // A late list is absent without a fault, which denies the image alone.
+            let of_image =
+                played.kind == Kind::LateList && played.hit.ends_with("/manifests/INDEX");
             problem.broken == Broken::Bystander
-                && of_list
+                && (of_list || of_image)
                 && played.command == Command::Publish
                 && played.cell.server == Server::Registry
                 && DENIALS.contains(&played.cell.fault)
@@ -110,7 +114,7 @@ const EXCUSES: [Excuse; 9] = [
     Excuse {
         why: "without a referrers API nobody can find a bundle that is not in the fallback tag yet: it is signed again, and the first stays unlisted",
         holds: |played, problem| {
-            problem.broken == Broken::Unlisted && played.kind == Kind::FallbackTag
+            problem.broken == Broken::Unlisted && !played.kind.has_referrers_api()
         },
     },
 ];

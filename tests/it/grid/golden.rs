@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::axes::{Command, Kind, Server};
+use super::axes::{Command, Server};
+use super::kinds::Kind;
 use super::setup::Setup;
 
 /// The kinds of registry without HTTP/2, which changes the transport of requests, not the requests.

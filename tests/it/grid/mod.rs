@@ -9,6 +9,7 @@ mod checks;
 mod excuses;
 mod faults;
 mod golden;
+mod kinds;
 mod rare;
 mod setup;
 mod table;
@@ -19,9 +20,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{fmt, fs};
 
-use axes::{Command, Kind, Server};
+use axes::{Command, Server};
 use checks::Problem;
 use faults::{Cell, GridFault, Span};
+use kinds::Kind;
 use setup::Setup;
 use table::Tally;
 
@@ -76,6 +78,8 @@ enum Share {
     Part(usize),
     /// A kill at each write of a manifest.
     Kills,
+    /// A few faults at the requests that only this kind of registry gets.
+    Particular,
 }
 
 /// The commands whose sample plays faults on registries that require tokens, or use HTTP/2. They send each kind of request that
@@ -94,6 +98,27 @@ const ADMITTED: [Command; 7] = [
 const KILLED: [Command; 2] = [Command::SealRecursive, Command::Publish];
 const KILLED_ON: [Kind; 2] = [Kind::Api, Kind::FallbackTag];
 
+/// The command of a sample on each kind of registry with features of 2026.
+const PARTICULAR: [(Command, Kind); 11] = [
+    (Command::SealBundle, Kind::TagsTogether),
+    (Command::Publish, Kind::TagsNamed),
+    (Command::SealBoth, Kind::TagsUnnamed),
+    (Command::SealBundle, Kind::TagsFirst),
+    (Command::SealBoth, Kind::Conditions),
+    (Command::Publish, Kind::ConditionsAsInvalid),
+    (Command::Cleanup, Kind::ConditionsBroken),
+    (Command::SealBundle, Kind::Redirected),
+    (Command::SealBundle, Kind::Unchecked),
+    (Command::SealRecursive, Kind::DeadEntry),
+    (Command::Publish, Kind::LateList),
+];
+/// The faults of that sample.
+const PARTICULAR_FAULTS: [GridFault; 3] = [
+    GridFault::Kill,
+    GridFault::LostResponse,
+    GridFault::Unavailable,
+];
+
 /// Returns the cells that kill the command at a write of a manifest. Between two writes neither the registry nor the record
 /// changes. Blobs are written before the first manifest and are not in the record.
 fn kills(setup: &Setup) -> Vec<Cell> {
@@ -104,6 +129,19 @@ fn kills(setup: &Setup) -> Vec<Cell> {
         span: Span::Once,
     };
     setup.manifest_writes.iter().map(cell).collect()
+}
+
+/// Returns a cell for each of a few faults. Each fault hits another request, if there are several.
+fn particular(setup: &Setup) -> Vec<Cell> {
+    let requests = &setup.particular_requests;
+    let faults = PARTICULAR_FAULTS.into_iter().enumerate();
+    let cell = |(position, fault): (usize, GridFault)| Cell {
+        server: Server::Registry,
+        k: requests[position % requests.len()],
+        fault,
+        span: fault.spans()[position % fault.spans().len()],
+    };
+    faults.map(cell).collect()
 }
 
 fn cells(setup: &Setup) -> Vec<Cell> {
@@ -134,14 +172,16 @@ impl Share {
                 return cells(setup).into_iter().skip(part).step_by(PARTS).collect();
             }
             Self::Kills => return kills(setup),
+            Self::Particular => return particular(setup),
             Self::Sample(number) => (number, cells(setup)),
         };
         // A rerun fails as the other commands do. It is played only for the denials that a list exists.
         let is_rerun = matches!(command, Command::SealAgain | Command::SealElsewhere);
         // Faults that HTTP/1.1 also has are played on the other kinds of registry.
-        let faults: &[GridFault] = match kind {
-            Kind::Http2 if !is_rerun => &GridFault::OF_HTTP2,
-            Kind::Api | Kind::FallbackTag | Kind::Bearer | Kind::Http2 => &GridFault::ALL,
+        let faults: &[GridFault] = if kind == Kind::Http2 && !is_rerun {
+            &GridFault::OF_HTTP2
+        } else {
+            &GridFault::ALL
         };
         let faults = faults.iter().enumerate();
         faults
@@ -234,10 +274,14 @@ fn play_all(shares: &[(Command, Kind, Share)]) -> Tally {
 /// Returns one share of each command on each kind of registry. `PROOF_ONLY` selects some: `seal, both, bearer`.
 fn shares(of: impl Fn(usize) -> Share) -> Vec<(Command, Kind, Share)> {
     let only = std::env::var("PROOF_ONLY").unwrap_or_default();
-    let setups = Command::ALL
+    let mut setups: Vec<(Command, Kind)> = Command::ALL
         .into_iter()
-        .flat_map(|command| command.kinds().iter().map(move |kind| (command, *kind)));
-    let setups = setups.enumerate().filter(|(_, (command, kind))| {
+        .flat_map(|command| command.kinds().into_iter().map(move |kind| (command, kind)))
+        .collect();
+    // The samples of the basic kinds do not depend on the others.
+    setups.sort_by_key(|(_, kind)| !Kind::BASIC.contains(kind));
+    let setups = setups.into_iter().enumerate();
+    let setups = setups.filter(|(_, (command, kind))| {
         format!("{}, {}", command.name(), kind.name()).contains(&only)
     });
     setups
@@ -265,9 +309,12 @@ fn rerun_after_any_fault_reaches_the_intended_result() {
         let samples = shares(Share::Sample)
             .into_iter()
             .filter(|(command, kind, _)| {
-                matches!(kind, Kind::Api | Kind::FallbackTag) || ADMITTED.contains(command)
+                matches!(kind, Kind::Api | Kind::FallbackTag)
+                    || (Kind::BASIC.contains(kind) && ADMITTED.contains(command))
             });
-        let all = kills.chain(samples);
+        let particular = PARTICULAR.into_iter();
+        let particular = particular.map(|(command, kind)| (command, kind, Share::Particular));
+        let all = kills.chain(particular).chain(samples);
         play_all(&all.collect::<Vec<_>>())
     };
     eprintln!("{}", tally.text());

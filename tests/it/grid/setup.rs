@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use sandbox::{Kind as ImageKind, Registry, Signatures, Snapshot};
 
-use super::axes::{Added, Command, Kind, Server, USER};
+use super::axes::{Added, Command, Server};
+use super::kinds::{Kind, USER};
 use crate::support::hosted::{PASSWORD, auths};
 use crate::support::{Action, REPOSITORY, World, cleanup};
 
@@ -15,6 +16,9 @@ use crate::support::{Action, REPOSITORY, World, cleanup};
 const TARGET: &str = "prod/app";
 /// The file that contains a run's record.
 pub(super) const RECORD: &str = "manifest-seal.json";
+/// The time for which an absent list is read again, and the number of reads in which a late one is absent.
+const PROPAGATION: &str = "600ms";
+const LATE_READS: u32 = 2;
 /// A tag of somebody else.
 const BYSTANDER: &str = "bystander";
 
@@ -31,6 +35,8 @@ pub(super) struct Setup {
     pub(super) requests: BTreeMap<Server, u64>,
     /// The numbers, from 1, of the requests that write a manifest to the registry that is changed.
     pub(super) manifest_writes: Vec<u64>,
+    /// The numbers of the requests to that registry that only its kind gets.
+    pub(super) particular_requests: Vec<u64>,
     /// The duration of a run without faults.
     pub(super) duration: Duration,
     pub(super) wanted: Wanted,
@@ -70,6 +76,7 @@ impl Setup {
             record: None,
             requests: BTreeMap::new(),
             manifest_writes: Vec::new(),
+            particular_requests: Vec::new(),
             duration: Duration::ZERO,
             wanted: Wanted {
                 digest: String::new(),
@@ -99,6 +106,20 @@ impl Setup {
         format!("{}:{reference}", registry.repository(repository))
     }
 
+    fn repositories(&self, tags: &[&str]) -> String {
+        let references = tags.iter().map(|tag| self.repository(tag));
+        references.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns the fixed tags and the moving ones that the command writes.
+    fn tags(&self) -> [&'static [&'static str]; 2] {
+        if self.kind.has_many_tags() {
+            [&["v1", "v1.0"], &["latest", "edge"]]
+        } else {
+            [&["v1"], &["latest"]]
+        }
+    }
+
     /// Returns `action` with the credentials that this kind of registry requires.
     fn admitted(&self, action: Action) -> Action {
         let registries = [Some(self.world.registry()), self.target.as_ref()];
@@ -108,11 +129,10 @@ impl Setup {
             .map(|registry| auths(&registry.address(), USER, PASSWORD))
             .map(|list| serde_json::from_str::<serde_json::Value>(&list).unwrap()[0].take())
             .collect();
-        match self.kind {
-            Kind::Bearer | Kind::Http2 => {
-                action.input("registry-auths", serde_json::json!(auths).to_string())
-            }
-            Kind::Api | Kind::FallbackTag => action,
+        if self.kind.requires_credentials() {
+            action.input("registry-auths", serde_json::json!(auths).to_string())
+        } else {
+            action
         }
     }
 
@@ -127,7 +147,9 @@ impl Setup {
             action.input("recursive", self.command.is_recursive().to_string())
         };
         let seal = formatted(self.admitted(self.world.seal()));
-        let seal = seal.input("moving-tags", "latest");
+        let [fixed, moving] = self.tags();
+        let seal = seal.input("tags", fixed.join("\n"));
+        let seal = seal.input("moving-tags", moving.join("\n"));
         let action = match self.command {
             Command::SealBundle
             | Command::SealLegacy
@@ -135,7 +157,10 @@ impl Setup {
             | Command::SealRecursive
             | Command::SealTimestamp
             | Command::SealRekor2 => {
-                self.world.registry().delete_manifest(REPOSITORY, &digest);
+                // Others wrote a late list for an image that they found.
+                if self.kind != Kind::LateList {
+                    self.world.registry().delete_manifest(REPOSITORY, &digest);
+                }
                 seal
             }
             Command::SealAgain => {
@@ -164,12 +189,17 @@ impl Setup {
                     .input("command", "publish")
                     .input("recursive", "true")
                     .input("source", self.world.at(&digest))
-                    .input("tags", self.repository("v1"))
-                    .input("moving-tags", self.repository("latest"))
+                    .input("tags", self.repositories(fixed))
+                    .input("moving-tags", self.repositories(moving))
             }
         };
+        self.add_dead_entries();
         // A wait that a server requests is limited to this.
         self.action = action.input("retry-max-delay", "20ms");
+        if self.kind.has_dead_entry() || self.kind == Kind::LateList {
+            self.action = self.action.clone().input("propagation", PROPAGATION);
+        }
+        self.hide_lists();
         self.start = self.registry().0.snapshot();
         self.source = self
             .target
@@ -225,7 +255,52 @@ impl Setup {
             let sign = sign.input("image", there);
             sign.input("signature-format", "both").succeed();
         });
-        target.delete_manifest(repository, digest);
+        if self.kind != Kind::LateList {
+            target.delete_manifest(repository, digest);
+        }
+    }
+
+    /// Adds an entry without a manifest to each list of signatures in the registry that is changed.
+    fn add_dead_entries(&self) {
+        if !self.kind.has_dead_entry() {
+            return;
+        }
+        let (registry, repository) = self.registry();
+        for tag in self.lists() {
+            let (media_type, bytes) = registry.manifest(repository, &tag).unwrap();
+            let mut list: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let entries = list["manifests"].as_array_mut().unwrap();
+            let mut dead = entries[0].clone();
+            let digest = dead["digest"].as_str().unwrap();
+            let reversed: String = digest["sha256:".len()..].chars().rev().collect();
+            dead["digest"] = format!("sha256:{reversed}").into();
+            entries.push(dead);
+            let bytes = list.to_string();
+            registry.push_raw(repository, Some(&tag), &media_type, bytes.as_bytes());
+        }
+    }
+
+    /// Makes each list of signatures absent in its first reads, as if it was written just before the run.
+    fn hide_lists(&self) {
+        if self.kind != Kind::LateList {
+            return;
+        }
+        let (registry, repository) = self.registry();
+        let tags = registry.tags(repository);
+        registry.set_lag(LATE_READS);
+        for tag in self.lists() {
+            registry.delete_tag(repository, &tag);
+            registry.tag(repository, &tag, &tags[&tag]);
+        }
+        registry.set_lag(0);
+    }
+
+    /// Returns the referrers tags in the registry that is changed.
+    fn lists(&self) -> Vec<String> {
+        let (registry, repository) = self.registry();
+        let tags = registry.tags(repository).into_keys();
+        tags.filter(|tag| tag.starts_with("sha256-") && !tag.contains(".sig"))
+            .collect()
     }
 
     fn want(&mut self, digest: String) {
@@ -257,7 +332,8 @@ impl Setup {
         if self.command == Command::Cleanup {
             tags.clone_from(&self.wanted.tags);
         } else {
-            tags.extend(["v1", "latest"].map(|tag| (tag.to_owned(), digest.clone())));
+            let written = self.tags().concat().into_iter();
+            tags.extend(written.map(|tag| (tag.to_owned(), digest.clone())));
         }
         assert!(tags.contains_key(BYSTANDER), "{tags:?}");
         let mut manifests: BTreeSet<String> = registry.manifests(repository).into_iter().collect();
@@ -325,6 +401,11 @@ impl Setup {
                     .zip(&requests)
                     .filter(|(_, request)| is_write(request));
                 self.manifest_writes = writes.map(|(k, _)| k).collect();
+                let is_particular = |request: &sandbox::Request| self.kind.is_particular(request);
+                let particular = (1..)
+                    .zip(&requests)
+                    .filter(|(_, request)| is_particular(request));
+                self.particular_requests = particular.map(|(k, _)| k).collect();
             }
             self.requests.insert(server, requests.len() as u64);
         }

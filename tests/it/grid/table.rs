@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::axes::{Command, Kind, Server};
+use super::axes::{Command, Server};
 use super::faults::{GridFault, Span};
+use super::kinds::Kind;
 use super::{PARTS, Played};
 
 /// The maximum number of cells reported as not converged.

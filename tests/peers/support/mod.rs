@@ -10,8 +10,9 @@ mod table;
 mod tools;
 mod traffic;
 
-use std::env;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs};
 
 pub(crate) use act::{Dispatch, Ran};
 pub(crate) use action::{Action, Outcome};
@@ -45,6 +46,8 @@ pub(crate) enum Registry {
     Cue,
     /// go-containerregistry's library: referrers API.
     Ggcr,
+    /// olareg: referrers API, several tags in one request.
+    Olareg,
 }
 
 /// One of the transparency logs.
@@ -64,7 +67,36 @@ impl Registry {
             Self::Distribution => "distribution",
             Self::Cue => "cue",
             Self::Ggcr => "ggcr",
+            Self::Olareg => "olareg",
         }
+    }
+
+    /// Returns its version, as installed.
+    pub(crate) fn version(self) -> String {
+        let pinned = |module: &str| {
+            let versions = include_str!("../tools/go.mod").lines();
+            let mut versions = versions.filter_map(|line| line.trim().split_once(' '));
+            let (_, version) = versions.find(|(name, _)| *name == module).unwrap();
+            version.to_owned()
+        };
+        let installed = |name: &str| {
+            let file = Path::new(&stack("BIN")).join(".v").join(name);
+            let text = fs::read_to_string(file).unwrap();
+            text.trim().rsplit('@').next().unwrap().to_owned()
+        };
+        let version = match self {
+            Self::Debian => {
+                let shown = Tool::bounded("/usr/bin/docker-registry").arg("--version");
+                shown.succeed().rsplit(' ').next().unwrap().to_owned()
+            }
+            Self::Distribution => installed("registry"),
+            Self::Cue => pinned("cuelabs.dev/go/oci/ociregistry"),
+            Self::Ggcr => pinned("github.com/google/go-containerregistry"),
+            Self::Olareg => installed("olareg"),
+        };
+        // Debian adds its own revision.
+        let version = version.split('+').next().unwrap();
+        version.trim_start_matches('v').to_owned()
     }
 
     /// Returns an unused repository of this registry.
@@ -75,6 +107,7 @@ impl Registry {
             Self::Distribution => "DISTRIBUTION",
             Self::Cue => "CUE",
             Self::Ggcr => "GGCR",
+            Self::Olareg => "OLAREG",
         });
         fresh_at(&host, COUNT.fetch_add(1, Ordering::Relaxed))
     }
@@ -107,6 +140,8 @@ macro_rules! on_each_registry {
             fn on_cue() { super::$case(Registry::Cue); }
             #[test]
             fn on_ggcr() { super::$case(Registry::Ggcr); }
+            #[test]
+            fn on_olareg() { super::$case(Registry::Olareg); }
         }
     )+ };
 }

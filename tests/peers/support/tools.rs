@@ -163,6 +163,11 @@ impl Tool {
         Self::installed("crane")
     }
 
+    /// Returns curl, the system's.
+    pub(crate) fn curl() -> Self {
+        Self::foreign("/usr/bin/curl")
+    }
+
     /// Returns skopeo, Debian's.
     pub(crate) fn skopeo() -> Self {
         Self::foreign("/usr/bin/skopeo").arg("--insecure-policy")

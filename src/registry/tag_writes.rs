@@ -45,7 +45,7 @@ pub enum Probe {
     /// The write is sent under a condition that cannot hold, if nothing is known yet. A registry that ignores conditions
     /// performs it. A registry that refuses it honours them, and the write is sent again.
     Conditions,
-    /// It does not.
+    /// The write finds out nothing.
     Nothing,
 }
 

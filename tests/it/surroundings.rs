@@ -19,11 +19,8 @@ fn output_that_cannot_be_written_fails_before_any_change() {
     for variable in ["GITHUB_OUTPUT", "GITHUB_ENV"] {
         let world = World::new();
         world.registry().clear_requests();
-        let outcome = world
-            .create()
-            .env(variable, "/nonexistent/file")
-            .end_with(1);
-        outcome.says(&["could not write `/nonexistent/file`", variable]);
+        let outcome = world.create().env(variable, "/dev/null/file").end_with(1);
+        outcome.says(&["could not write `/dev/null/file`", variable]);
         assert_eq!(world.writes(), [""; 0]);
     }
 }
@@ -31,13 +28,10 @@ fn output_that_cannot_be_written_fails_before_any_change() {
 #[test]
 fn summary_that_cannot_be_written_is_a_warning() {
     let world = World::new();
-    let action = world
-        .create()
-        .env("GITHUB_STEP_SUMMARY", "/nonexistent/file");
+    let action = world.create().env("GITHUB_STEP_SUMMARY", "/dev/null/file");
     let outcome = action.succeed();
-    outcome.says(&[
-        "::warning::could not write `/nonexistent/file`, which `GITHUB_STEP_SUMMARY` names",
-    ]);
+    outcome
+        .says(&["::warning::could not write `/dev/null/file`, which `GITHUB_STEP_SUMMARY` names"]);
     assert_eq!(outcome.output("result"), "created");
 }
 

@@ -12,6 +12,7 @@ use crate::support::{
 };
 
 on_each_registry!(
+    keeping referrers:
     bundles_beside_cosign_are_counted,
     legacy_signatures_beside_cosign_are_counted,
 );

@@ -25,6 +25,7 @@ fn rounds() -> usize {
 }
 
 on_each_registry!(
+    keeping referrers:
     eight_signers_lose_no_bundle,
     eight_signers_lose_no_legacy_signature,
     eight_runs_of_one_workflow_end_alike,

@@ -131,18 +131,29 @@ impl Log {
 macro_rules! on_each_registry {
     ($($case:ident),+ $(,)?) => { $(
         mod $case {
-            use crate::support::Registry;
-            #[test]
-            fn on_docker_registry() { super::$case(Registry::Debian); }
-            #[test]
-            fn on_distribution() { super::$case(Registry::Distribution); }
-            #[test]
-            fn on_cue() { super::$case(Registry::Cue); }
-            #[test]
-            fn on_ggcr() { super::$case(Registry::Ggcr); }
+            use crate::support::{Registry, on_each_registry};
+            on_each_registry!(@keeping_referrers $case);
             #[test]
             fn on_olareg() { super::$case(Registry::Olareg); }
         }
     )+ };
+    // Without olareg, which loses referrers of one subject that are pushed at the same time: 0.2.2 reads its list, adds an
+    // entry and writes the list, without a lock.
+    (keeping referrers: $($case:ident),+ $(,)?) => { $(
+        mod $case {
+            use crate::support::{Registry, on_each_registry};
+            on_each_registry!(@keeping_referrers $case);
+        }
+    )+ };
+    (@keeping_referrers $case:ident) => {
+        #[test]
+        fn on_docker_registry() { super::$case(Registry::Debian); }
+        #[test]
+        fn on_distribution() { super::$case(Registry::Distribution); }
+        #[test]
+        fn on_cue() { super::$case(Registry::Cue); }
+        #[test]
+        fn on_ggcr() { super::$case(Registry::Ggcr); }
+    };
 }
 pub(crate) use on_each_registry;

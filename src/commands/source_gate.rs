@@ -8,7 +8,7 @@ use super::verify::wanted_text;
 use super::{CommandError, Refused, RefusedSubject};
 use crate::context::{Context, ImageError, REQUESTS_PARALLEL};
 use crate::copy::bundles;
-use crate::copy::source::Source;
+use crate::copy::source::{KnownSource, Source};
 use crate::domain::{
     Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat, chain_text,
 };
@@ -118,7 +118,7 @@ impl SourceGate<'_> {
         let first = Search::First(SignatureFormat::Bundle);
         let (mut refused, mut first_error) = (RefusalSummary::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);
-        for source in &self.found.sources {
+        for KnownSource { source, .. } in &self.found.sources {
             let lookups = match source {
                 Source::Repository(repository) => {
                     registries += 1;
@@ -165,10 +165,10 @@ impl SourceGate<'_> {
         let missing = || ImageError::NotAtSource {
             digest: digest.clone(),
             parent: None,
-            sources: self.found.sources.iter().map(Source::name).collect(),
+            sources: self.found.sources.iter().map(KnownSource::name).collect(),
         };
         let mut first_error = None;
-        for source in &self.found.sources {
+        for KnownSource { source, .. } in &self.found.sources {
             match source.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(manifest),
                 Ok(None) => (),
@@ -179,7 +179,7 @@ impl SourceGate<'_> {
     }
 
     fn name(&self) -> String {
-        let names: Vec<String> = self.found.sources.iter().map(Source::name).collect();
+        let names: Vec<String> = self.found.sources.iter().map(KnownSource::name).collect();
         names.join("`, `")
     }
 
@@ -188,7 +188,7 @@ impl SourceGate<'_> {
             .found
             .sources
             .first()
-            .map_or(String::new(), Source::name);
+            .map_or(String::new(), KnownSource::name);
         let subjects = subjects
             .into_iter()
             .map(|(digest, refused)| RefusedSubject {

@@ -19,16 +19,6 @@ use crate::signatures::lookup::Lookup;
 use crate::signatures::refused::RefusedCandidate;
 use crate::sigstore::{LegacySignature, Signature, VerificationError};
 
-/// The result of reading the manifest of a referrer.
-pub(super) enum ReadManifest {
-    /// Its contents.
-    Manifest(Box<ReferrerManifest>),
-    /// Content that cannot be read, with the reason.
-    Broken(String),
-    /// A manifest that is absent.
-    Missing,
-}
-
 /// The needed contents of a referrer's manifest. Its bytes may be as long as those of any manifest.
 pub(super) struct ReferrerManifest {
     /// The digest that it refers to.
@@ -67,34 +57,22 @@ pub(super) enum LayerResult<T> {
     Unrelated,
 }
 
-/// Reads the manifest of the referrer `digest`. A failed request is an error; invalid content is not an error but
-/// broken. `subject` is the manifest that it should refer to, if that was read.
-pub(super) async fn read_manifest(
-    context: &Context,
-    source: &Source,
-    subject: Option<&Descriptor>,
-    digest: &Digest,
-) -> Result<ReadManifest, CopyError> {
-    let manifest = match source.manifest(context, digest).await {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(ReadManifest::Missing),
-        Err(error) if error.is_about_content() => {
-            return Ok(ReadManifest::Broken(chain_text(&error)));
+impl ReferrerManifest {
+    /// Reads the manifest of a referrer. `subject` is the manifest that it should refer to, if that was read.
+    pub(super) fn of(manifest: &Manifest, subject: Option<&Descriptor>) -> Self {
+        let bundle = bundle_of(manifest).cloned();
+        let entry = match (&bundle, subject) {
+            (Some(bundle), Some(subject)) => strict_entry(manifest, bundle, subject),
+            (Some(_) | None, _) => Err("subject".to_owned()),
+        };
+        Self {
+            subject: manifest.subject().map(|subject| subject.digest.clone()),
+            predicate: manifest.annotation(PREDICATE_TYPE).map(str::to_owned),
+            entry,
+            kind: type_of(manifest),
+            bundle,
         }
-        Err(error) => return Err(error),
-    };
-    let bundle = bundle_of(&manifest).cloned();
-    let entry = match (&bundle, subject) {
-        (Some(bundle), Some(subject)) => strict_entry(&manifest, bundle, subject),
-        (Some(_) | None, _) => Err("subject".to_owned()),
-    };
-    Ok(ReadManifest::Manifest(Box::new(ReferrerManifest {
-        subject: manifest.subject().map(|subject| subject.digest.clone()),
-        predicate: manifest.annotation(PREDICATE_TYPE).map(str::to_owned),
-        entry,
-        kind: type_of(&manifest),
-        bundle,
-    })))
+    }
 }
 
 /// Reads the bundle of a referrer. A failed request is an error; invalid content is not an error but broken.
@@ -217,10 +195,14 @@ async fn read_listed(
     source: &Source,
     digest: &Digest,
 ) -> Result<BundleRead, CopyError> {
-    match read_manifest(context, source, None, digest).await? {
-        ReadManifest::Manifest(manifest) => read_bundle(context, source, &manifest).await,
-        ReadManifest::Broken(why) => Ok(BundleRead::Broken(why)),
-        ReadManifest::Missing => Ok(BundleRead::Missing),
+    match source.manifest(context, digest).await {
+        Ok(Some(manifest)) => {
+            let manifest = ReferrerManifest::of(&manifest, None);
+            read_bundle(context, source, &manifest).await
+        }
+        Ok(None) => Ok(BundleRead::Missing),
+        Err(error) if error.is_about_content() => Ok(BundleRead::Broken(chain_text(&error))),
+        Err(error) => Err(error),
     }
 }
 

@@ -70,7 +70,7 @@ pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
 pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
-pub use tags::all_tags;
+pub use tags::{all_tags, has_no_tags};
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]

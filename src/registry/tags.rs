@@ -1,10 +1,11 @@
-//! Lists all tags of a repository, if one request is enough.
+//! Lists the tags of a repository, if one request is enough.
 
 use std::collections::BTreeSet;
 
 use reqwest::header::LINK;
 use serde::Deserialize;
 
+use super::classify::{Presence, presence};
 use super::reader::RegistryReader;
 use super::redirects::{Reach, ReadResponse, send_read};
 use super::sender::RegistryRequest;
@@ -40,4 +41,23 @@ pub async fn all_tags(
     let tags = list.tags.unwrap_or_default();
     let is_page = !tags.is_empty() && tags.len().is_multiple_of(PAGE);
     (!is_page).then(|| tags.into_iter().collect())
+}
+
+/// Reports whether the registry says that `repository` has no tags, or does not exist. Any other answer, and none, counts
+/// as tags.
+///
+/// NOTE: a repository without tags may have manifests. Some registries report it as absent then.
+pub async fn has_no_tags(registry: &RegistryReader, repository: &Repository) -> bool {
+    let list = "tags/list?n=1".to_owned();
+    let request = RegistryRequest::get(repository, list, LIST_MAX_BYTES);
+    let sent = send_read(&registry.sender, &request, Reach::OwnHost);
+    let Ok(ReadResponse { response, .. }) = sent.await else {
+        return false;
+    };
+    match presence(&response) {
+        Presence::Absent => true,
+        Presence::Present => serde_json::from_slice::<TagList>(&response.body)
+            .is_ok_and(|list| list.tags.is_none_or(|tags| tags.is_empty())),
+        Presence::Unknown => false,
+    }
 }

@@ -6,6 +6,7 @@ use futures_util::future::{LocalBoxFuture, join_all};
 use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
+use super::attach::RemainingWork;
 use super::legacy_attach::docker_reference;
 use super::lookup::SignatureContent;
 use super::outages::cause_for;
@@ -17,6 +18,7 @@ use crate::context::{Context, RecordWriter};
 use crate::domain::{Policy, SignatureFormat, chain_text};
 use crate::inputs::OnSigningFailure;
 use crate::outcome::{Outcome, Subject};
+use crate::referrers::PendingSettle;
 use crate::sigstore::Keyless;
 
 /// The maximum number of signatures that are made concurrently.
@@ -58,7 +60,7 @@ impl SigningContext {
     }
 
     /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
-    /// remaining work for signatures that share a tag with others; [`settle`] does it.
+    /// remaining work; [`list_signatures`] and [`settle`] do it.
     ///
     /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits only
     /// once for an outage. A registry outage ends only the work for that registry. An outage of Sigstore ends only the
@@ -70,7 +72,7 @@ impl SigningContext {
         on_failure: OnSigningFailure,
         outcome: &mut Outcome,
         record_writer: &RecordWriter,
-    ) -> Result<Vec<UnsettledSignature<'a>>, SignatureError> {
+    ) -> Result<Vec<UnlistedSignature<'a>>, SignatureError> {
         if unsigned.is_empty() {
             return Ok(Vec::new());
         }
@@ -87,18 +89,16 @@ impl SigningContext {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(SIGNATURES_PARALLEL);
-        let mut unsettled = Vec::new();
+        let mut unlisted = Vec::new();
         while let Some(done) = work.next().await {
             for one in done {
                 match one {
-                    Ok((signature, pending_settle)) => {
+                    Ok((signature, remaining)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.location.format));
                         outcome.note_signature(&step.context.events, signature);
                         record_writer.save(outcome)?;
-                        unsettled.extend(
-                            pending_settle.map(|rest| UnsettledSignature { subject, rest }),
-                        );
+                        unlisted.push(UnlistedSignature { subject, remaining });
                     }
                     Err(error) => failures.push(error),
                 }
@@ -106,11 +106,11 @@ impl SigningContext {
         }
         let left = left.into_iter().map(|(subject, _)| subject).collect();
         if let Err(fatal) = excuse_failures(step.context, failures, left, on_failure, outcome) {
-            // Signatures that were stored before are reported, so they have to be stable.
-            settle(unsettled).await;
+            // Signatures that were stored before are reported, so they have to be listed and stable.
+            settle(list_signatures(unlisted).await.unsettled).await;
             return Err(fatal);
         }
-        Ok(unsettled)
+        Ok(unlisted)
     }
 
     /// Waits for a certificate, so that a Fulcio outage is detected once.
@@ -192,10 +192,48 @@ fn excuse_failures(
     Ok(())
 }
 
-/// A signature that is stored and not yet known to be stable.
+/// A signature that is stored and may not be listed.
+pub(crate) struct UnlistedSignature<'a> {
+    subject: Subject,
+    remaining: RemainingWork<'a>,
+}
+
+/// A signature that is listed and not yet known to be stable.
 pub(crate) struct UnsettledSignature<'a> {
     subject: Subject,
     rest: LocalBoxFuture<'a, Result<(), SignatureError>>,
+}
+
+/// The signatures after [`list_signatures`].
+#[derive(Default)]
+pub(crate) struct ListedSignatures<'a> {
+    pub(crate) unsettled: Vec<UnsettledSignature<'a>>,
+    /// The signatures that could not be listed, with the error.
+    pub(crate) lost: Vec<(Subject, SignatureError)>,
+}
+
+/// Lists all of these, where the registry does not do it.
+pub(crate) async fn list_signatures(unlisted: Vec<UnlistedSignature<'_>>) -> ListedSignatures<'_> {
+    let lists = unlisted.into_iter().map(async |one| {
+        let UnlistedSignature { subject, remaining } = one;
+        (subject, remaining.list().await)
+    });
+    let mut lists = stream::iter(lists).buffer_unordered(SIGNATURES_PARALLEL);
+    let mut listed = ListedSignatures::default();
+    while let Some((subject, pending_settle)) = lists.next().await {
+        let pending_settle: Result<PendingSettle<'_, _>, _> = pending_settle;
+        match pending_settle {
+            Ok(rest) => {
+                let rest = rest.map(|rest| UnsettledSignature { subject, rest });
+                listed.unsettled.extend(rest);
+            }
+            Err(source) => {
+                let error = not_stored(&subject, source);
+                listed.lost.push((subject, error));
+            }
+        }
+    }
+    listed
 }
 
 /// Waits for all of these concurrently until they are stable. Returns those that are not, with the error.
@@ -215,7 +253,7 @@ pub(crate) async fn settle(
     join_all(rests).await.into_iter().flatten().collect()
 }
 
-/// Returns the error of a signature that is not stable, unless the inputs excuse it.
+/// Returns the error of a signature that is not listed or not stable, unless the inputs excuse it.
 pub(crate) fn check_settled(
     context: &Context,
     lost: Vec<(Subject, SignatureError)>,

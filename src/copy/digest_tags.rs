@@ -5,14 +5,12 @@ use futures_util::future::try_join_all;
 use super::CopyError;
 use super::copier::Node;
 use super::list_write::{DigestTagWrite, ListWrite};
-use super::referrer_copier::ReferrerCopier;
+use super::referrer_copier::{ReferrerCopier, digest_tags};
 use super::referrer_filter::DigestTagCopy;
 use super::source::{KnownSource, Source};
 use crate::domain::{Digest, DigestTag, TagContent, chain_text};
 use crate::referrers::{SeenList, SharedTag, SharedTagWriter};
 
-/// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
-const DIGEST_TAG_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 /// The suffix of a tag with one document. Clients could not read two.
 const SINGLE: &str = "sbom";
 
@@ -155,14 +153,17 @@ impl<'c> ReferrerCopier<'_, 'c> {
         let list = SharedTagWriter::new(self.context, shared).writers(self.writers);
         self.copier.note_read(original);
         let snapshot = async {
-            if !self.copier.found(node).await?.is_there {
+            if !self.copier.is_there(node.digest).await? {
                 self.copier.copy_node(node).await?;
             }
             Ok::<_, CopyError>(list.read_snapshot_of(self.age(node.digest)).await?)
         };
         let layers = async {
             if !is_single {
-                self.copier.copy_layers(sourced.from, original).await?;
+                let subject = tag.subject;
+                self.copier
+                    .copy_layers(sourced.from, subject, original)
+                    .await?;
             }
             Ok(())
         };
@@ -181,7 +182,7 @@ impl<'c> ReferrerCopier<'_, 'c> {
             self.copier.note_existing(original.digest());
         }
         if has_it || snapshot.is_empty() {
-            self.copy_content(sourced, depth).await?;
+            self.copy_content(tag, sourced, depth).await?;
         }
         if !has_it {
             let write = DigestTagWrite {
@@ -199,6 +200,7 @@ impl<'c> ReferrerCopier<'_, 'c> {
     /// Copies all content of a tag, but does not write the tag.
     async fn copy_content(
         &self,
+        tag: &DigestTag<'_>,
         SourcedCopy { copy, from }: SourcedCopy<'_>,
         depth: usize,
     ) -> Result<(), CopyError> {
@@ -206,11 +208,14 @@ impl<'c> ReferrerCopier<'_, 'c> {
         match &copy.config {
             None => {
                 self.copier.copy_from(from, digest).await?;
-                self.copy_around_referrer(digest, depth).await
+                self.copy_around_referrer(digest, None, depth).await
             }
             // This run built the config, so no source has it.
             Some(config) => {
-                self.copier.copy_layers(from, &copy.manifest).await?;
+                let subject = tag.subject;
+                self.copier
+                    .copy_layers(from, subject, &copy.manifest)
+                    .await?;
                 let registry = &self.context.registry;
                 if !registry.has_blob(self.to, &Digest::of(config)).await? {
                     registry.put_blob(self.to, config).await?;
@@ -219,10 +224,4 @@ impl<'c> ReferrerCopier<'_, 'c> {
             }
         }
     }
-}
-
-/// Returns the digest tags that can belong to `subject`.
-pub(super) fn digest_tags(subject: &Digest) -> impl Iterator<Item = DigestTag<'_>> {
-    let tags = DIGEST_TAG_SUFFIXES.into_iter();
-    tags.filter_map(|suffix| subject.digest_tag(suffix))
 }

@@ -11,15 +11,17 @@ use tokio::sync::OnceCell;
 
 use super::CopyError;
 use super::copier::{Copier, FoundManifest, Node};
-use super::digest_tags::digest_tags;
 use super::list_write::ListWrite;
 use super::referrer_filter::{ListedReferrer, ReferrerFilter};
 use super::source::{KnownSource, Source, first_manifest};
 use crate::context::{Context, DEPTH_MAX, REQUESTS_PARALLEL};
-use crate::domain::{Descriptor, Digest, Manifest, Repository};
+use crate::domain::{Descriptor, Digest, DigestTag, Manifest, Repository};
 use crate::outcome::Subject;
 use crate::referrers::{HeldLists, ListError, ReferrerLists, SubjectAge, Writers};
 use crate::registry::REFERRERS_MAX;
+
+/// The suffixes of the digest tags that cosign writes, or wrote in earlier versions.
+const DIGEST_TAG_SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 
 /// Copies the referrers and digest tags of images, together with the images. Lists and digest tags are written afterwards.
 pub(crate) struct ReferrerCopier<'a, 'c> {
@@ -37,7 +39,7 @@ pub(crate) struct ReferrerCopier<'a, 'c> {
 
 /// The referrers of one digest, as the sources list them.
 #[derive(Default)]
-struct ListedReferrers<'a> {
+pub(super) struct ListedReferrers<'a> {
     /// Each entry, with the sources that list it.
     entries: BTreeMap<Digest, (Descriptor, Vec<&'a Source>)>,
     /// The index under the referrers tag of the first source that has one.
@@ -78,15 +80,17 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
             digest,
             parent: None,
         };
-        let each = images.map(|digest| self.copy_around(image(digest), 0));
+        let each = images.map(|digest| self.copy_around(image(digest), None, 0));
         try_join_all(each).await?;
         Ok(self.to_write.take())
     }
 
-    /// Copies what refers to a manifest, to anything in it, or to one of these referrers.
+    /// Copies what refers to a manifest, to anything in it, or to one of these referrers. `listed` are its referrers, if
+    /// they were read before.
     fn copy_around<'b>(
         &'b self,
         node: Node<'b>,
+        listed: Option<ListedReferrers<'c>>,
         depth: usize,
     ) -> LocalBoxFuture<'b, Result<(), CopyError>> {
         Box::pin(async move {
@@ -103,7 +107,7 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
                 self.filter.warn_once(self.context, text);
                 return Ok(());
             }
-            let referrers = self.copy_referrers(node, depth);
+            let referrers = self.copy_referrers(node, listed, depth);
             let tags = self.copy_digest_tags(node, depth);
             let inside = self.copy_inside(node, depth);
             tokio::try_join!(referrers, tags, inside).map(drop)
@@ -115,21 +119,22 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
         let found = self.copier.found(node).await?;
         let parent = Some(node.digest);
         let children = found.children.iter();
-        let each = children.map(|digest| self.copy_around(Node { digest, parent }, depth));
+        let each = children.map(|digest| self.copy_around(Node { digest, parent }, None, depth));
         all_of(each.collect()).await
     }
 
-    /// Copies what refers to a referrer that was copied.
+    /// Copies what refers to a referrer, or to the content of a digest tag, that was copied.
     pub(super) async fn copy_around_referrer(
         &self,
         referrer: &Digest,
+        listed: Option<ListedReferrers<'c>>,
         depth: usize,
     ) -> Result<(), CopyError> {
         let node = Node {
             digest: referrer,
             parent: None,
         };
-        self.copy_around(node, depth + 1).await
+        self.copy_around(node, listed, depth + 1).await
     }
 
     /// Notes a list or digest tag that is to be written when everything is there.
@@ -197,9 +202,20 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
         Ok(found.map(|manifest| manifest.descriptor()))
     }
 
-    async fn copy_referrers(&self, node: Node<'_>, depth: usize) -> Result<(), CopyError> {
+    async fn copy_referrers(
+        &self,
+        node: Node<'_>,
+        listed: Option<ListedReferrers<'c>>,
+        depth: usize,
+    ) -> Result<(), CopyError> {
         let subject = node.digest;
-        let (listed, found) = tokio::try_join!(self.listed(subject), self.copier.found(node))?;
+        let listed = async {
+            match listed {
+                Some(listed) => Ok(listed),
+                None => self.listed(subject).await,
+            }
+        };
+        let (listed, found) = tokio::try_join!(listed, self.copier.found(node))?;
         if listed.entries.is_empty() {
             return Ok(());
         }
@@ -211,14 +227,15 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
                 return Ok(None);
             };
             let copied = self.copy_referrer(node, accepted, from, depth);
-            let read = held.get_or_try_init(|| self.read_lists(node, &found));
+            let read = held.get_or_try_init(|| self.read_lists(node));
             let (copied, _) = tokio::try_join!(copied, read)?;
             Ok::<_, CopyError>(copied)
         });
-        let copied: Vec<Option<Descriptor>> = stream::iter(copies.collect::<Vec<_>>())
+        let copies = stream::iter(copies.collect::<Vec<_>>())
             .buffered(REQUESTS_PARALLEL)
-            .try_collect()
-            .await?;
+            .try_collect::<Vec<_>>();
+        let has_api = async { Ok(self.lists.has_api(subject).await?) };
+        let (copied, _) = tokio::try_join!(copies, has_api)?;
         let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();
         let Some(held) = held.into_inner().filter(|_| !copied.is_empty()) else {
             return Ok(());
@@ -238,13 +255,8 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
     }
 
     /// Reads the lists of a subject at the destination. If this run stores the subject, that is done first.
-    async fn read_lists(
-        &self,
-        node: Node<'_>,
-        found: &FoundManifest,
-    ) -> Result<HeldLists<'a>, CopyError> {
-        self.lists.has_api(node.digest).await?;
-        if !found.is_there {
+    async fn read_lists(&self, node: Node<'_>) -> Result<HeldLists<'a>, CopyError> {
+        if !self.copier.is_there(node.digest).await? {
             self.copier.copy_node(node).await?;
         }
         Ok(self.lists.read(node.digest, self.age(node.digest)).await?)
@@ -279,14 +291,18 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
         depth: usize,
     ) -> Result<Option<Descriptor>, CopyError> {
         let (subject, digest) = (node.digest, &entry.digest);
-        if let Some(why) = self.copier.copy_listed(from, node, digest).await? {
+        let copy = self.copier.copy_listed(from, node, digest);
+        // The next list is read meanwhile. It does not count if this referrer is left out.
+        let (left_out, listed) = tokio::join!(copy, self.listed(digest));
+        if let Some(why) = left_out? {
             self.filter.mark_not_copied(subject, &digest.to_string());
             self.context.events.warn(format!(
                 "`{digest}` is listed as a referrer of `{subject}` and is not copied: {why}"
             ));
             return Ok(None);
         }
-        self.copy_around_referrer(digest, depth).await?;
+        self.copy_around_referrer(digest, Some(listed?), depth)
+            .await?;
         Ok(Some(entry))
     }
 
@@ -349,6 +365,12 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
         }
         Ok(listed)
     }
+}
+
+/// Returns the digest tags that can belong to `subject`.
+pub(super) fn digest_tags(subject: &Digest) -> impl Iterator<Item = DigestTag<'_>> {
+    let tags = DIGEST_TAG_SUFFIXES.into_iter();
+    tags.filter_map(|suffix| subject.digest_tag(suffix))
 }
 
 /// Runs these concurrently, up to a limit.

@@ -174,14 +174,20 @@ pub(crate) async fn all_referrers(
     known: &KnownTags,
 ) -> Result<AllReferrers, RegistryError> {
     let mut all = AllReferrers::default();
-    if let Referrers::Listed(listed) = context.registry.referrers(repository, subject).await? {
+    let shared = SharedTag::of_referrers(context, repository, subject);
+    let tagged = async {
+        if known.may_have(&shared.tag) {
+            shared.list().await
+        } else {
+            Ok(None)
+        }
+    };
+    let listed = context.registry.referrers(repository, subject);
+    let (listed, tagged) = tokio::try_join!(listed, tagged)?;
+    if let Referrers::Listed(listed) = listed {
         all.entries = listed;
     }
-    let shared = SharedTag::of_referrers(context, repository, subject);
-    if !known.may_have(&shared.tag) {
-        return Ok(all);
-    }
-    match shared.list().await? {
+    match tagged {
         Some(Tagged::List(TaggedList { entries, short, .. })) => {
             all.entries.listed.extend(entries.listed);
             all.entries.broken += entries.broken;

@@ -21,7 +21,7 @@ use crate::sigstore::{LegacySignature, Signature};
 pub(crate) enum RemainingWork<'a> {
     /// Its entry has to be listed.
     List(Box<NewEntries<'a>>),
-    /// It is listed, and other writers of the list may not have finished.
+    /// Its list has the entry, and other writers of the list may not have finished.
     Settle(PendingSettle<'a, SignatureError>),
 }
 

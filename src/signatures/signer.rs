@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
@@ -15,7 +16,7 @@ use super::step::{SigningStep, StoredSignature, not_stored};
 use super::storable_signature::StorableSignature;
 use super::unsigned::{Unsigned, is_excused};
 use crate::context::{Context, RecordWriter};
-use crate::domain::{Policy, SignatureFormat, chain_text};
+use crate::domain::{Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::OnSigningFailure;
 use crate::outcome::{Outcome, Subject};
 use crate::referrers::PendingSettle;
@@ -60,7 +61,7 @@ impl SigningContext {
     }
 
     /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
-    /// remaining work; [`list_signatures`] and [`settle`] do it.
+    /// remaining work: lists that are still being written, and [`settle`].
     ///
     /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits only
     /// once for an outage. A registry outage ends only the work for that registry. An outage of Sigstore ends only the
@@ -72,9 +73,9 @@ impl SigningContext {
         on_failure: OnSigningFailure,
         outcome: &mut Outcome,
         record_writer: &RecordWriter,
-    ) -> Result<Vec<UnlistedSignature<'a>>, SignatureError> {
+    ) -> Result<Listing<'a>, SignatureError> {
         if unsigned.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Listing::default());
         }
         context.events.step("Sign");
         let step = &SigningStep::new(context, unsigned);
@@ -89,8 +90,21 @@ impl SigningContext {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(SIGNATURES_PARALLEL);
-        let mut unlisted = Vec::new();
-        while let Some(done) = work.next().await {
+        let mut listing = Listing::default();
+        // Lists are written while other signatures are made.
+        loop {
+            let done = tokio::select! {
+                done = work.next() => done,
+                Some(listed) = listing.open.next() => {
+                    if let Some(refused_by) = listing.note(listed) {
+                        step.outages.note(&refused_by);
+                    }
+                    continue;
+                }
+            };
+            let Some(done) = done else {
+                break;
+            };
             for one in done {
                 match one {
                     Ok((signature, remaining)) => {
@@ -98,7 +112,7 @@ impl SigningContext {
                         left.remove(&(subject.clone(), signature.location.format));
                         outcome.note_signature(&step.context.events, signature);
                         record_writer.save(outcome)?;
-                        unlisted.push(UnlistedSignature { subject, remaining });
+                        listing.begin(subject, remaining);
                     }
                     Err(error) => failures.push(error),
                 }
@@ -107,10 +121,10 @@ impl SigningContext {
         let left = left.into_iter().map(|(subject, _)| subject).collect();
         if let Err(fatal) = excuse_failures(step.context, failures, left, on_failure, outcome) {
             // Signatures that were stored before are reported, so they have to be listed and stable.
-            settle(list_signatures(unlisted).await.unsettled).await;
+            settle(listing.finish().await.unsettled).await;
             return Err(fatal);
         }
-        Ok(unlisted)
+        Ok(listing)
     }
 
     /// Waits for a certificate, so that a Fulcio outage is detected once.
@@ -192,11 +206,18 @@ fn excuse_failures(
     Ok(())
 }
 
-/// A signature that is stored and may not be listed.
-pub(crate) struct UnlistedSignature<'a> {
-    subject: Subject,
-    remaining: RemainingWork<'a>,
+/// Signatures that are stored, and their lists, which are being written.
+#[derive(Default)]
+pub(crate) struct Listing<'a> {
+    open: FuturesUnordered<LocalBoxFuture<'a, ListedSignature<'a>>>,
+    listed: ListedSignatures<'a>,
 }
+
+/// The subject of a signature, and the work that remains after its list was written.
+type ListedSignature<'a> = (
+    Subject,
+    Result<PendingSettle<'a, SignatureError>, SignatureError>,
+);
 
 /// A signature that is listed and not yet known to be stable.
 pub(crate) struct UnsettledSignature<'a> {
@@ -204,36 +225,45 @@ pub(crate) struct UnsettledSignature<'a> {
     rest: LocalBoxFuture<'a, Result<(), SignatureError>>,
 }
 
-/// The signatures after [`list_signatures`].
+/// The signatures whose lists were written.
 #[derive(Default)]
 pub(crate) struct ListedSignatures<'a> {
+    /// Those that are not yet known to be stable.
     pub(crate) unsettled: Vec<UnsettledSignature<'a>>,
-    /// The signatures that could not be listed, with the error.
+    /// The subjects of those that could not be listed, with the error.
     pub(crate) lost: Vec<(Subject, SignatureError)>,
 }
 
-/// Lists all of these, where the registry does not do it.
-pub(crate) async fn list_signatures(unlisted: Vec<UnlistedSignature<'_>>) -> ListedSignatures<'_> {
-    let lists = unlisted.into_iter().map(async |one| {
-        let UnlistedSignature { subject, remaining } = one;
-        (subject, remaining.list().await)
-    });
-    let mut lists = stream::iter(lists).buffer_unordered(SIGNATURES_PARALLEL);
-    let mut listed = ListedSignatures::default();
-    while let Some((subject, pending_settle)) = lists.next().await {
-        let pending_settle: Result<PendingSettle<'_, _>, _> = pending_settle;
-        match pending_settle {
+impl<'a> Listing<'a> {
+    fn begin(&mut self, subject: Subject, remaining: RemainingWork<'a>) {
+        let list = async move { (subject, remaining.list().await) };
+        self.open.push(Box::pin(list));
+    }
+
+    /// Notes the end of one write. Returns the repository if it failed.
+    fn note(&mut self, (subject, ended): ListedSignature<'a>) -> Option<Repository> {
+        match ended {
             Ok(rest) => {
                 let rest = rest.map(|rest| UnsettledSignature { subject, rest });
-                listed.unsettled.extend(rest);
+                self.listed.unsettled.extend(rest);
+                None
             }
             Err(source) => {
                 let error = not_stored(&subject, source);
-                listed.lost.push((subject, error));
+                let repository = subject.repository.clone();
+                self.listed.lost.push((subject, error));
+                Some(repository)
             }
         }
     }
-    listed
+
+    /// Waits until all lists are written.
+    pub(crate) async fn finish(mut self) -> ListedSignatures<'a> {
+        while let Some(listed) = self.open.next().await {
+            self.note(listed);
+        }
+        self.listed
+    }
 }
 
 /// Waits for all of these concurrently until they are stable. Returns those that are not, with the error.

@@ -17,7 +17,7 @@ use crate::inputs::{Mode, Order, Seal};
 use crate::outcome::Outcome;
 use crate::plan::{KeepRule, NAME, version_made};
 use crate::signatures::SigningContext;
-use crate::signatures::signer::{ListedSignatures, check_settled, list_signatures, settle};
+use crate::signatures::signer::{ListedSignatures, check_settled, settle};
 use inspect::{Destination, FullInspection, Inspection, SealPlan, inspect};
 use signer::{SealSigner, signer};
 use write::SealSteps;
@@ -110,9 +110,9 @@ pub(super) async fn seal(
     steps.push(outcome).await?;
     let unstable = match seal.order {
         Order::SignThenTag => {
-            let unlisted = steps.sign(outcome).await?;
+            let listing = steps.sign(outcome).await?;
             // Every signature is stored now. The last write before the tags and the last read of the tags are concurrent.
-            let (listed, check) = tokio::join!(list_signatures(unlisted), steps.read_tags(outcome));
+            let (listed, check) = tokio::join!(listing.finish(), steps.read_tags(outcome));
             let ListedSignatures { unsettled, lost } = listed;
             steps.check_listed(lost, outcome)?;
             // While the tags are written, the lists are watched until they are stable.
@@ -123,7 +123,7 @@ pub(super) async fn seal(
         Order::TagThenSign => {
             let check = steps.read_tags(outcome).await?;
             steps.tag(check, outcome).await?;
-            let listed = list_signatures(steps.sign(outcome).await?).await;
+            let listed = steps.sign(outcome).await?.finish().await;
             steps.check_listed(listed.lost, outcome)?;
             settle(listed.unsettled).await
         }

@@ -15,7 +15,7 @@ use crate::inputs::Seal;
 use crate::outcome::{CopiedContent, Outcome, Subject};
 use crate::plan::TagKind;
 use crate::signatures::SignatureError;
-use crate::signatures::signer::{UnlistedSignature, check_settled};
+use crate::signatures::signer::{Listing, check_settled};
 use crate::signatures::unsigned::Unsigned;
 
 /// The values for every step that changes something. Each step is done everywhere before the next begins. So a failing
@@ -91,21 +91,18 @@ impl SealSteps<'_> {
         Ok(arrived)
     }
 
-    /// Signs all subjects. Returns the signatures that may not be listed yet.
-    pub(super) async fn sign(
-        &self,
-        outcome: &mut Outcome,
-    ) -> Result<Vec<UnlistedSignature<'_>>, CommandError> {
+    /// Signs all subjects. Returns the signatures with the lists that are still being written.
+    pub(super) async fn sign(&self, outcome: &mut Outcome) -> Result<Listing<'_>, CommandError> {
         let Some(signer) = self.signer else {
-            return Ok(Vec::new());
+            return Ok(Listing::default());
         };
         let (context, on_failure) = (self.context, signer.inputs.on_failure);
         let (unsigned, record_writer) = (self.unsigned, self.record_writer);
-        let unlisted = signer
+        let listing = signer
             .signing_context
             .sign_all(context, unsigned, on_failure, outcome, record_writer)
             .await;
-        Ok(unlisted?)
+        Ok(listing?)
     }
 
     /// Returns the error of a signature that could not be listed, unless the inputs excuse it.

@@ -15,7 +15,9 @@ use tokio::sync::Semaphore;
 use super::CopyError;
 use super::source::Source;
 use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
-use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, chain_text};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, chain_text,
+};
 use crate::outcome::CopiedContent;
 use crate::plan::Vouched;
 use crate::registry::RegistryError;
@@ -40,8 +42,8 @@ pub(crate) struct Copier<'a> {
     known: RefCell<BTreeMap<Digest, Manifest>>,
     /// The manifests that the walk has reached.
     found: InFlight<Rc<FoundManifest>>,
-    /// The manifests that the repository is known to have.
-    existing: RefCell<BTreeSet<Digest>>,
+    /// The manifests that the repository had before, or had not.
+    existing: InFlight<bool>,
     manifests: InFlight<()>,
     blobs: InFlight<()>,
     copies: Semaphore,
@@ -58,14 +60,12 @@ pub(crate) struct FoundManifest {
     pub(crate) descriptor: Descriptor,
     /// The manifests that it lists, if it is an index.
     pub(crate) children: Vec<Digest>,
-    /// True if the destination had it before.
-    pub(crate) is_there: bool,
     /// The manifest, until the destination has it with all its parts.
     content: RefCell<Option<Rc<Manifest>>>,
 }
 
 impl FoundManifest {
-    fn new(manifest: Manifest, is_there: bool) -> Self {
+    fn new(manifest: Manifest) -> Self {
         let children = listed(&manifest).filter_map(|part| match part {
             Part::Manifest(child) => Some(child.digest.clone()),
             Part::Blob(_) => None,
@@ -73,7 +73,6 @@ impl FoundManifest {
         Self {
             descriptor: manifest.descriptor(),
             children: children.collect(),
-            is_there,
             content: RefCell::new(Some(Rc::new(manifest))),
         }
     }
@@ -110,7 +109,7 @@ impl<'a> Copier<'a> {
             on_creation: None,
             known: RefCell::default(),
             found: InFlight::default(),
-            existing: RefCell::default(),
+            existing: InFlight::default(),
             manifests: InFlight::default(),
             blobs: InFlight::default(),
             copies: Semaphore::new(COPIES_MAX),
@@ -130,7 +129,8 @@ impl<'a> Copier<'a> {
 
     /// Notes that the repository has a manifest, so no request checks it. This does not cover its parts.
     pub(crate) fn note_existing(&self, digest: &Digest) {
-        self.existing.borrow_mut().insert(digest.clone());
+        // A task that asks the destination at the moment gets the same answer.
+        let _ = self.existing.of(digest).set(true);
     }
 
     /// Notes a manifest that was already read at a source.
@@ -209,7 +209,9 @@ impl<'a> Copier<'a> {
     ) -> Result<Option<Rc<Manifest>>, CopyError> {
         let count = Cell::new(0);
         let position = Position::first(digest, &count, from, IfAbsent::Skip);
-        match self.find_once(digest, position).await {
+        // The destination is asked meanwhile, for the copy.
+        let (found, _) = tokio::join!(self.find_once(digest, position), self.is_there(digest));
+        match found {
             Ok(found) => {
                 let content = found.content.borrow().clone();
                 match content {
@@ -223,15 +225,17 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Copies the layers of `manifest` that the repository lacks, from these sources.
+    /// Copies the layers of `manifest` that the repository lacks, from these sources. It belongs to `subject`.
     pub(crate) async fn copy_layers(
         &self,
         from: &[&Source],
+        subject: &Digest,
         manifest: &Manifest,
     ) -> Result<(), CopyError> {
+        let is_new = !self.is_there(subject).await?;
         let count = Cell::new(0);
         let root = Position::first(manifest.digest(), &count, from, IfAbsent::Retry);
-        let inside = root.inside(manifest, true);
+        let inside = root.inside(manifest, is_new);
         self.copy_parts(listed(manifest), inside).await
     }
 
@@ -310,14 +314,24 @@ impl<'a> Copier<'a> {
         if self.check != DestinationCheck::Deep && self.is_there(digest).await? {
             return Ok(());
         }
-        let found = self.find_once(digest, position).await?;
-        let manifest = found.content.borrow().clone();
-        let manifest = manifest.ok_or_else(|| not_at_source(digest, position))?;
-        let inside = position.inside(&manifest, found.is_there);
-        self.copy_parts(parts(&manifest), inside).await?;
-        if !found.is_there {
+        let parts = async {
+            let found = self.find_once(digest, position).await?;
+            let manifest = found.content.borrow().clone();
+            let manifest = manifest.ok_or_else(|| not_at_source(digest, position))?;
+            // The children of an index are known, whether the destination has the index or not.
+            let is_new = match manifest.kind() {
+                ManifestKind::Index { .. } => false,
+                ManifestKind::Image { .. } => !self.is_there(digest).await?,
+            };
+            let inside = position.inside(&manifest, is_new);
+            self.copy_parts(parts(&manifest), inside).await?;
+            Ok::<_, CopyError>((found, Rc::clone(&manifest)))
+        };
+        let (is_there, (found, manifest)) = tokio::try_join!(self.is_there(digest), parts)?;
+        if !is_there {
             self.copy_subject(&manifest, position).await?;
-            self.store(&manifest, inside).await?;
+            self.store(&manifest, position.inside(&manifest, true))
+                .await?;
         }
         found.content.take();
         Ok(())
@@ -372,7 +386,7 @@ impl<'a> Copier<'a> {
         Ok(Rc::clone(found))
     }
 
-    /// Finds out if the destination has a manifest, and reads it.
+    /// Reads a manifest at a source.
     async fn find(
         &self,
         digest: &Digest,
@@ -386,48 +400,34 @@ impl<'a> Copier<'a> {
             }
             IfAbsent::Skip => read().await?,
         };
-        found
-            .map(Rc::new)
-            .ok_or_else(|| not_at_source(digest, position))
+        let found = found.map(|manifest| Rc::new(FoundManifest::new(manifest)));
+        found.ok_or_else(|| not_at_source(digest, position))
     }
 
-    /// Asks the destination for a manifest, and reads it at a source meanwhile.
-    async fn read(
-        &self,
-        digest: &Digest,
-        from: &[&Source],
-    ) -> Result<Option<FoundManifest>, CopyError> {
-        let (is_there, read) = match self.check {
-            DestinationCheck::Deep => {
-                tokio::join!(self.is_there(digest), self.read_at(from, digest))
-            }
-            // The destination was asked before.
-            DestinationCheck::RootOnly | DestinationCheck::AssumeAbsent => {
-                (Ok(false), self.read_at(from, digest).await)
-            }
+    /// Reads a manifest at a source, or at the destination if no source has it. The copy at the destination is good enough
+    /// to find the parts that must exist.
+    async fn read(&self, digest: &Digest, from: &[&Source]) -> Result<Option<Manifest>, CopyError> {
+        let read = match self.read_at(from, digest).await {
+            Ok(Some(manifest)) => return Ok(Some(manifest)),
+            read if self.check == DestinationCheck::Deep && self.is_there(digest).await? => read,
+            read => return read,
         };
-        let is_there = is_there?;
-        let read = match read {
-            // The copy at the destination is good enough to find the parts that must exist.
-            Ok(None) | Err(_) if is_there => {
-                let destination = Source::from(self.to.clone());
-                match destination.manifest(self.context, digest).await? {
-                    Some(manifest) => Some(manifest),
-                    None => read?,
-                }
-            }
-            read => read?,
-        };
-        Ok(read.map(|manifest| FoundManifest::new(manifest, is_there)))
-    }
-
-    async fn is_there(&self, digest: &Digest) -> Result<bool, CopyError> {
-        if self.existing.borrow().contains(digest) {
-            return Ok(true);
+        let destination = Source::from(self.to.clone());
+        match destination.manifest(self.context, digest).await? {
+            Some(manifest) => Ok(Some(manifest)),
+            None => read,
         }
-        let (registry, reference) = (&self.context.registry, Reference::Digest(digest.clone()));
-        let existing = registry.manifest_digest(self.to, &reference).await;
-        self.treat_denied_as_absent(existing.map(|digest| digest.is_some()))
+    }
+
+    /// Reports whether the destination had a manifest before this run stored it.
+    pub(crate) async fn is_there(&self, digest: &Digest) -> Result<bool, CopyError> {
+        let once = self.existing.of(digest);
+        let is_there = once.get_or_try_init(|| async {
+            let (registry, reference) = (&self.context.registry, Reference::Digest(digest.clone()));
+            let existing = registry.manifest_digest(self.to, &reference).await;
+            self.treat_denied_as_absent(existing.map(|digest| digest.is_some()))
+        });
+        is_there.await.copied()
     }
 
     /// Reads the manifest from the first of these sources that has it.
@@ -490,6 +490,7 @@ impl<'a> Copier<'a> {
                 Part::Manifest(child) => {
                     self.manifests.forget(&child.digest);
                     self.found.forget(&child.digest);
+                    self.existing.forget(&child.digest);
                 }
                 Part::Blob(blob) => self.blobs.forget(&blob.digest),
             }
@@ -507,8 +508,12 @@ impl<'a> Copier<'a> {
         if is_likely_there && is_at_destination().await? {
             return Ok(());
         }
-        // The semaphore is never closed, so this always succeeds.
-        let _permit = self.copies.acquire().await.ok();
+        // Small blobs take neither bandwidth nor memory. The semaphore is never closed, so this always succeeds.
+        let _permit = if blob.size > UNCHECKED_MAX_BYTES {
+            self.copies.acquire().await.ok()
+        } else {
+            None
+        };
         let mut first_error = None;
         for source in self.sources_in_order(position.from) {
             match source.copy_blob(self.context, self.to, blob).await {

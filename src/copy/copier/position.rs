@@ -23,7 +23,7 @@ pub(super) struct Position<'a> {
     pub(super) parent: Option<&'a Digest>,
     pub(super) depth: usize,
     pub(super) if_absent: IfAbsent,
-    /// True if the destination had no manifest on the path from the image down to here.
+    /// True if the destination had no manifest with this part.
     pub(super) is_new: bool,
     /// The children of the manifest that points here.
     pub(super) siblings: &'a [Descriptor],
@@ -77,11 +77,11 @@ impl<'a> Position<'a> {
         }
     }
 
-    pub(super) fn inside(self, parent: &'a Manifest, is_there: bool) -> Self {
+    pub(super) fn inside(self, parent: &'a Manifest, is_new: bool) -> Self {
         Self {
             parent: Some(parent.digest()),
             depth: self.depth + 1,
-            is_new: self.is_new && !is_there,
+            is_new,
             siblings: parent.children(),
             subject: None,
             ..self

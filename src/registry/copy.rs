@@ -180,11 +180,15 @@ impl<'a> BlobCopy<'a> {
         transferred
     }
 
-    /// Returns `upload`, or a new upload session. A blob that the registry accepts in the POST needs none.
+    /// Returns `upload`, or a new upload session. `None` if the content comes first: for a blob that the registry accepts in
+    /// the POST, and for a file.
     async fn begin(&self, upload: Option<Upload>) -> Result<Option<Upload>, RegistryErrorKind> {
         let features = self.uploader.sender.features();
         let is_small = self.blob.size <= SINGLE_POST_MAX_BYTES;
-        if upload.is_some() || (is_small && features.takes_whole(self.to.host())) {
+        let fits_in_post = is_small && features.takes_whole(self.to.host());
+        // A file is opened at once, or never.
+        let is_file = matches!(self.from, BlobSource::File(_));
+        if upload.is_some() || fits_in_post || is_file {
             return Ok(upload);
         }
         let algorithm = self.blob.digest.algorithm();
@@ -194,7 +198,7 @@ impl<'a> BlobCopy<'a> {
     /// Reads the blob and writes it into `upload`, or into a new upload session.
     async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
-        // The source is opened and the session begins at the same time.
+        // The session begins while the source responds.
         let (content, upload) = tokio::join!(self.open_source(), self.begin(upload));
         let content = match content {
             Ok(content) => content,

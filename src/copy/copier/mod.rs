@@ -321,7 +321,7 @@ impl<'a> Copier<'a> {
             // The children of an index are known, whether the destination has the index or not.
             let is_new = match manifest.kind() {
                 ManifestKind::Index { .. } => false,
-                ManifestKind::Image { .. } => !self.is_there(digest).await?,
+                ManifestKind::Image { .. } => self.is_new(digest, position).await?,
             };
             let inside = position.inside(&manifest, is_new);
             self.copy_parts(parts(&manifest), inside).await?;
@@ -335,6 +335,15 @@ impl<'a> Copier<'a> {
         }
         found.content.take();
         Ok(())
+    }
+
+    /// Reports whether the destination had neither a manifest nor the one that lists it.
+    async fn is_new(&self, digest: &Digest, position: Position<'_>) -> Result<bool, CopyError> {
+        Ok(!self.is_there(digest).await?
+            && match position.parent {
+                Some(parent) => !self.is_there(parent).await?,
+                None => true,
+            })
     }
 
     /// Copies the subject of a manifest first, if it is copied too. Some registries, such as GitLab's, refuse a manifest

@@ -52,13 +52,13 @@ pub(super) async fn sign(
     // If the record cannot be written, nothing is signed.
     record_writer.save(outcome)?;
     let on_failure = sign.signing.on_failure;
-    let listing = signing_context
+    let lists = signing_context
         .sign_all(context, &unsigned, on_failure, outcome, record_writer)
         .await?;
     let ListedSignatures {
         unsettled,
         mut lost,
-    } = listing.finish().await;
+    } = lists.finish().await;
     lost.append(&mut settle(unsettled).await);
     check_settled(context, lost, on_failure, outcome)?;
     outcome.verified = outcome.unsigned.is_empty();

@@ -73,9 +73,9 @@ impl SigningContext {
         on_failure: OnSigningFailure,
         outcome: &mut Outcome,
         record_writer: &RecordWriter,
-    ) -> Result<Listing<'a>, SignatureError> {
+    ) -> Result<SignatureLists<'a>, SignatureError> {
         if unsigned.is_empty() {
-            return Ok(Listing::default());
+            return Ok(SignatureLists::default());
         }
         context.events.step("Sign");
         let step = &SigningStep::new(context, unsigned);
@@ -90,13 +90,13 @@ impl SigningContext {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(SIGNATURES_PARALLEL);
-        let mut listing = Listing::default();
+        let mut lists = SignatureLists::default();
         // Lists are written while other signatures are made.
         loop {
             let done = tokio::select! {
                 done = work.next() => done,
-                Some(listed) = listing.open.next() => {
-                    if let Some(refused_by) = listing.note(listed) {
+                Some(listed) = lists.open.next() => {
+                    if let Some(refused_by) = lists.note(listed) {
                         step.outages.note(&refused_by);
                     }
                     continue;
@@ -112,7 +112,7 @@ impl SigningContext {
                         left.remove(&(subject.clone(), signature.location.format));
                         outcome.note_signature(&step.context.events, signature);
                         record_writer.save(outcome)?;
-                        listing.begin(subject, remaining);
+                        lists.begin(subject, remaining);
                     }
                     Err(error) => failures.push(error),
                 }
@@ -121,10 +121,10 @@ impl SigningContext {
         let left = left.into_iter().map(|(subject, _)| subject).collect();
         if let Err(fatal) = excuse_failures(step.context, failures, left, on_failure, outcome) {
             // Signatures that were stored before are reported, so they have to be listed and stable.
-            settle(listing.finish().await.unsettled).await;
+            settle(lists.finish().await.unsettled).await;
             return Err(fatal);
         }
-        Ok(listing)
+        Ok(lists)
     }
 
     /// Waits for a certificate, so that a Fulcio outage is detected once.
@@ -208,7 +208,7 @@ fn excuse_failures(
 
 /// Signatures that are stored, and their lists, which are being written.
 #[derive(Default)]
-pub(crate) struct Listing<'a> {
+pub(crate) struct SignatureLists<'a> {
     open: FuturesUnordered<LocalBoxFuture<'a, ListedSignature<'a>>>,
     listed: ListedSignatures<'a>,
 }
@@ -234,7 +234,7 @@ pub(crate) struct ListedSignatures<'a> {
     pub(crate) lost: Vec<(Subject, SignatureError)>,
 }
 
-impl<'a> Listing<'a> {
+impl<'a> SignatureLists<'a> {
     fn begin(&mut self, subject: Subject, remaining: RemainingWork<'a>) {
         let list = async move { (subject, remaining.list().await) };
         self.open.push(Box::pin(list));

@@ -110,9 +110,9 @@ pub(super) async fn seal(
     steps.push(outcome).await?;
     let unstable = match seal.order {
         Order::SignThenTag => {
-            let listing = steps.sign(outcome).await?;
+            let lists = steps.sign(outcome).await?;
             // Every signature is stored now. The last write before the tags and the last read of the tags are concurrent.
-            let (listed, check) = tokio::join!(listing.finish(), steps.read_tags(outcome));
+            let (listed, check) = tokio::join!(lists.finish(), steps.read_tags(outcome));
             let ListedSignatures { unsettled, lost } = listed;
             steps.check_listed(lost, outcome)?;
             // While the tags are written, the lists are watched until they are stable.

@@ -15,7 +15,7 @@ use crate::inputs::Seal;
 use crate::outcome::{CopiedContent, Outcome, Subject};
 use crate::plan::TagKind;
 use crate::signatures::SignatureError;
-use crate::signatures::signer::{Listing, check_settled};
+use crate::signatures::signer::{SignatureLists, check_settled};
 use crate::signatures::unsigned::Unsigned;
 
 /// The values for every step that changes something. Each step is done everywhere before the next begins. So a failing
@@ -92,17 +92,20 @@ impl SealSteps<'_> {
     }
 
     /// Signs all subjects. Returns the signatures with the lists that are still being written.
-    pub(super) async fn sign(&self, outcome: &mut Outcome) -> Result<Listing<'_>, CommandError> {
+    pub(super) async fn sign(
+        &self,
+        outcome: &mut Outcome,
+    ) -> Result<SignatureLists<'_>, CommandError> {
         let Some(signer) = self.signer else {
-            return Ok(Listing::default());
+            return Ok(SignatureLists::default());
         };
         let (context, on_failure) = (self.context, signer.inputs.on_failure);
         let (unsigned, record_writer) = (self.unsigned, self.record_writer);
-        let listing = signer
+        let lists = signer
             .signing_context
             .sign_all(context, unsigned, on_failure, outcome, record_writer)
             .await;
-        Ok(listing?)
+        Ok(lists?)
     }
 
     /// Returns the error of a signature that could not be listed, unless the inputs excuse it.

@@ -104,13 +104,14 @@ impl SourceGate<'_> {
     }
 
     async fn verdict(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
-        let any = self.verifying_context.verifier(self.policy);
+        let (selection, verifying_context) = (self.selection, self.verifying_context);
+        let any = verifying_context.verifier(self.policy);
         let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
-            match self.selection {
+            match selection {
                 ReferrerSelection::All => (),
                 ReferrerSelection::Verified => {
-                    candidate.check_nothing_extra(&self.verifying_context.trust)?;
+                    candidate.check_nothing_extra(&verifying_context.trust)?;
                 }
             }
             Ok(verified)

@@ -2,7 +2,7 @@
 
 use super::CopyError;
 use super::bundle_manifest::strict_entry;
-use super::source::Source;
+use super::source::{KnownSource, Source};
 use crate::context::Context;
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, SignatureFormat, chain_text,
@@ -131,13 +131,8 @@ pub(crate) async fn look_up(
     verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, CopyError> {
     let mut lookup = Lookup::default();
-    let known = source.list_tags(context).await;
-    for entry in source
-        .referrers(context, subject, &known)
-        .await?
-        .entries
-        .listed
-    {
+    let known = KnownSource::read(context, source.clone()).await;
+    for entry in known.referrers(context, subject).await?.entries.listed {
         let predicate = entry.annotations.get(PREDICATE_TYPE).map(String::as_str);
         let result = match other_predicate(predicate) {
             Some(predicate) => {

@@ -60,7 +60,7 @@ impl<'c> ReferrerCopier<'_, 'c> {
         tag: &DigestTag<'_>,
     ) -> Result<Option<(Digest, DigestTagCopy)>, CopyError> {
         let (context, filter) = (self.context, self.filter);
-        let KnownSource { source, tags } = source;
+        let KnownSource { source, tags, .. } = source;
         // Content that is not copied need not be read.
         if tag.suffix != "sig" && !filter.copies_all() {
             let there = source.digest_tag_digest(context, tag, tags);
@@ -96,7 +96,7 @@ impl<'c> ReferrerCopier<'_, 'c> {
             return Ok(vec![&only.source]);
         }
         let mut alike = Vec::new();
-        for KnownSource { source, tags } in self.from.iter().copied() {
+        for KnownSource { source, tags, .. } in self.from.iter().copied() {
             let found = source.digest_tag_digest(self.context, tag, tags);
             if found.await?.as_ref() == Some(digest) {
                 alike.push(source);

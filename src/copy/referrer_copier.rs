@@ -318,9 +318,8 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
     async fn listed(&self, subject: &Digest) -> Result<ListedReferrers<'c>, CopyError> {
         let mut listed = ListedReferrers::default();
         let reads = self.from.iter().map(|from| async move {
-            let KnownSource { source, tags } = from;
-            let found = source.referrers(self.context, subject, tags).await;
-            found.map(|found| (source, found))
+            let found = from.referrers(self.context, subject).await;
+            found.map(|found| (&from.source, found))
         });
         for (source, found) in try_join_all(reads).await? {
             if let Some(unusable) = &found.unusable {

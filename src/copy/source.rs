@@ -1,5 +1,6 @@
 //! The sources that images are copied from: repositories and folders.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use super::CopyError;
@@ -28,6 +29,8 @@ pub(crate) struct KnownSource {
     pub(crate) source: Source,
     /// Its tags. A write does not depend on them.
     pub(crate) tags: KnownTags,
+    /// The answer of its registry about the referrers API, once there is one.
+    has_api: Cell<Option<bool>>,
 }
 
 impl KnownSource {
@@ -39,7 +42,32 @@ impl KnownSource {
     /// Reads the list of tags of a source.
     pub(crate) async fn read(context: &Context, source: Source) -> Self {
         let tags = source.list_tags(context).await;
-        Self { source, tags }
+        Self {
+            source,
+            tags,
+            has_api: Cell::default(),
+        }
+    }
+
+    /// Returns all referrers of `subject`.
+    pub(crate) async fn referrers(
+        &self,
+        context: &Context,
+        subject: &Digest,
+    ) -> Result<AllReferrers, CopyError> {
+        match &self.source {
+            Source::Repository(from) => {
+                let all = all_referrers(context, from, subject, &self.tags, &self.has_api);
+                Ok(all.await?)
+            }
+            Source::Layout(layout) => Ok(AllReferrers {
+                entries: Entries {
+                    listed: layout.referrers(subject).to_vec(),
+                    broken: 0,
+                },
+                ..AllReferrers::default()
+            }),
+        }
     }
 }
 
@@ -79,25 +107,6 @@ impl Source {
                 KnownTags(all_tags(&context.registry, repository).await)
             }
             Self::Layout(_) => KnownTags(None),
-        }
-    }
-
-    /// Returns all referrers of `subject`.
-    pub(crate) async fn referrers(
-        &self,
-        context: &Context,
-        subject: &Digest,
-        known: &KnownTags,
-    ) -> Result<AllReferrers, CopyError> {
-        match self {
-            Self::Repository(from) => Ok(all_referrers(context, from, subject, known).await?),
-            Self::Layout(layout) => Ok(AllReferrers {
-                entries: Entries {
-                    listed: layout.referrers(subject).to_vec(),
-                    broken: 0,
-                },
-                ..AllReferrers::default()
-            }),
         }
     }
 

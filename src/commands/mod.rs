@@ -26,6 +26,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::context::{Context, RecordWriter};
+use crate::domain::chain_text;
 use crate::inputs::Request;
 use crate::outcome::Outcome;
 use crate::registry::Progress;
@@ -116,19 +117,38 @@ pub async fn execute(
             }
         }
     };
-    // The record needs no final save here: it was written before the change that is cut short.
-    let step = || context.events.last_step();
     let ended = tokio::select! {
-        ended = tokio::time::timeout(limits.timeout, command) => {
-            ended.unwrap_or_else(|_| Err(Interruption::Timeout { step: step(), record: record_writer.needed_digest() }.into()))
-        }
-        signal = limits.stop => Err(Interruption::Terminated { signal, step: step(), record: record_writer.needed_digest() }.into()),
+        ended = tokio::time::timeout(limits.timeout, command) => ended.map_err(|_| None),
+        signal = limits.stop => Err(Some(signal)),
         never = report_progress(context, PROGRESS_EVERY) => match never {},
     };
+    let step = context.events.last_step();
+    // The change that is cut short is in the record. Results of others may not be.
+    let saved = record_writer.save_last_results(&outcome);
+    let record = record_writer.needed_digest();
+    let ended = ended.unwrap_or_else(|signal| {
+        Err(match signal {
+            Some(signal) => Interruption::Terminated {
+                signal,
+                step,
+                record,
+            },
+            None => Interruption::Timeout { step, record },
+        }
+        .into())
+    });
     // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;
-    CommandResult {
-        outcome,
-        failure: ended.err(),
-    }
+    let failure = match (ended, saved) {
+        (Err(error), saved) => {
+            let unsaved = saved.err().map(|unsaved| chain_text(&unsaved));
+            let unsaved = unsaved.filter(|unsaved| *unsaved != chain_text(&error));
+            unsaved
+                .into_iter()
+                .for_each(|text| context.events.warn(text));
+            Some(error)
+        }
+        (Ok(()), saved) => saved.err().map(CommandError::from),
+    };
+    CommandResult { outcome, failure }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use sandbox::{Deletes, Options, Service};
+use sandbox::{Deletes, Kind, Options, Service};
 
 use crate::budget::{cost, turns};
 use crate::support::cleanup::{earlier, nothing_remains};
@@ -135,5 +135,36 @@ fn tag_of_an_image_that_existed_before_costs_no_request_for_each_other_tag() {
         let [host, ..] = service.hosts();
         eprintln!("{host}: {asked} requests");
         assert!(asked <= 12, "{service:?}: {asked}");
+    }
+}
+
+/// The record is written whole. A write for each result would cost bytes by the square of the work.
+#[test]
+fn record_is_written_a_few_times_however_much_there_is_to_record() {
+    for count in [50, 100, 200] {
+        let world = World::new();
+        let create = publishing(&world, count, 0);
+        create.succeed();
+        let writes = create.record_writes();
+        eprintln!("{count} tags: the record is written {writes} times");
+        assert!(writes <= 16, "{count}: {writes}");
+    }
+    for count in [12, 24] {
+        let world = World::new();
+        let image = |number| {
+            let platform = format!("linux/other{number}");
+            let image = world
+                .registry()
+                .push_image(REPOSITORY, &platform, Kind::Oci);
+            image.digest
+        };
+        let digests: Vec<String> = (0..count).map(image).collect();
+        let seal = world.seal().input("digests", digests.join("\n"));
+        let seal = seal.input("recursive", "true");
+        seal.succeed();
+        assert_eq!(world.sigstore().entries(), count + 1);
+        let writes = seal.record_writes();
+        eprintln!("{count} images: the record is written {writes} times");
+        assert!(writes <= 20, "{count}: {writes}");
     }
 }

@@ -12,6 +12,7 @@ mod preflight_error;
 mod present;
 mod publish;
 mod publish_source;
+mod read_once;
 mod seal;
 mod sign;
 mod source_gate;
@@ -140,15 +141,15 @@ pub async fn execute(
     // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;
     let failure = match (ended, saved) {
-        (Err(error), saved) => {
-            let unsaved = saved.err().map(|unsaved| chain_text(&unsaved));
-            let unsaved = unsaved.filter(|unsaved| *unsaved != chain_text(&error));
-            unsaved
-                .into_iter()
-                .for_each(|text| context.events.warn(text));
+        (Ok(()), saved) => saved.err().map(CommandError::from),
+        (Err(error), Ok(())) => Some(error),
+        (Err(error), Err(unsaved)) => {
+            let unsaved = chain_text(&unsaved);
+            if unsaved != chain_text(&error) {
+                context.events.warn(unsaved);
+            }
             Some(error)
         }
-        (Ok(()), saved) => saved.err().map(CommandError::from),
     };
     CommandResult { outcome, failure }
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use sandbox::{Deletes, Kind, Options, Service};
+use serde_json::{Value, json};
 
 use crate::budget::{cost, turns};
 use crate::support::cleanup::{earlier, nothing_remains};
 use crate::support::hosted::Hosted;
-use crate::support::{Action, REPOSITORY, World, cleanup, created};
+use crate::support::{Action, REPOSITORY, World, child, cleanup, created, index_of, push};
 
 /// Returns `count` names of tags, one on each line.
 fn names(prefix: &str, count: usize) -> String {
@@ -166,5 +167,35 @@ fn record_is_written_a_few_times_however_much_there_is_to_record() {
         let writes = seal.record_writes();
         eprintln!("{count} images: the record is written {writes} times");
         assert!(writes <= 20, "{count}: {writes}");
+    }
+}
+
+#[test]
+fn children_that_several_indexes_share_are_read_once() {
+    const CHILDREN: usize = 20;
+    let world = World::new();
+    let child = |number| {
+        let architecture = format!("other{number}");
+        let platform = format!("linux/{architecture}");
+        let image = world
+            .registry()
+            .push_image(REPOSITORY, &platform, Kind::Oci);
+        child(&world, &image.digest, &architecture)
+    };
+    let children: Vec<Value> = (0..CHILDREN).map(child).collect();
+    for count in [20, 40, 60] {
+        let index = |number| {
+            let mut index = index_of(&children);
+            index["annotations"] = json!({"number": format!("{count}-{number}")});
+            push(&world, None, &index.to_string())
+        };
+        let digests: Vec<String> = (0..count).map(index).collect();
+        let create = world.create().input("digests", digests.join("\n"));
+        let create = create.input("tags", format!("v{count}"));
+        let asked = cost(&world, &create);
+        eprintln!("{count} indexes of {CHILDREN} images: {asked} requests");
+        // Each image has a manifest and a config.
+        let most = count + 2 * CHILDREN + 12;
+        assert!(asked <= most, "{count}: {asked}");
     }
 }

@@ -23,8 +23,8 @@ use crate::plan::{
 };
 use crate::record::VouchedRecord;
 use crate::registry::{
-    DeletionError, MayDelete, Replaced, TagDeletion, TagRead, delete_tags, is_placeholder,
-    listed_tags, manual_steps,
+    DeletionError, MayDelete, REQUESTS_MAX, Replaced, TagDeletion, TagRead, delete_tags,
+    is_placeholder, listed_tags, manual_steps,
 };
 
 /// The fewest deleted tags of a repository that two lists confirm. Fewer are read one by one.
@@ -204,14 +204,11 @@ impl Rollbacks<'_> {
         });
         let restored = restored
             .map(async |(tag, rollback, earlier)| self.restore(&tag, &rollback, &earlier).await);
-        let mut restored = stream::iter(restored).buffer_unordered(REQUESTS_PARALLEL);
+        let mut restored = stream::iter(restored).buffer_unordered(REQUESTS_MAX);
         let mut last = None;
         while let Some(tag) = restored.next().await {
-            let noted = match tag.end {
-                CleanupEnd::Done => last.replace(tag),
-                CleanupEnd::Left | CleanupEnd::Open | CleanupEnd::Remains { .. } => Some(tag),
-            };
-            noted.iter().for_each(note);
+            note(&tag);
+            last = Some(tag).filter(|tag| tag.end == CleanupEnd::Done).or(last);
         }
         drop(restored);
         if let Some(tag) = last {
@@ -288,25 +285,23 @@ impl Rollbacks<'_> {
         deleted: BTreeMap<(Digest, MayDelete), Vec<CleanupTag>>,
         note: &impl Fn(&CleanupTag),
     ) {
-        let context = self.context;
-        let is_listed = deleted.values().map(Vec::len).sum::<usize>() >= LISTED_MIN;
-        let list = async |is_wanted: bool| {
-            if !is_wanted {
-                return None;
-            }
-            listed_tags(&context.registry, repository).await
+        let registry = &self.context.registry;
+        let count: usize = deleted.values().map(Vec::len).sum();
+        let before = if count < LISTED_MIN {
+            None
+        } else {
+            listed_tags(registry, repository).await
         };
-        let before = list(is_listed).await;
         let mut unconfirmed = Vec::new();
-        for ((digest, may_delete), tags) in deleted {
+        for ((wrote, may_delete), tags) in deleted {
             let names: Vec<Tag> = tags.iter().map(|tag| tag.tag.tag.clone()).collect();
             let deletion = TagDeletion {
                 repository,
-                digest: &digest,
+                digest: &wrote,
                 tags: &names,
                 may_delete,
             };
-            let undeleted = delete_tags(&context.registry, deletion).await;
+            let undeleted = delete_tags(registry, deletion).await;
             let mut undeleted: BTreeMap<Tag, DeletionError> = undeleted.into_iter().collect();
             for tag in tags {
                 let current = match undeleted.remove(&tag.tag.tag) {
@@ -314,21 +309,38 @@ impl Rollbacks<'_> {
                     Some(DeletionError::Changed(Some(current))) => TagDigest::Present(current),
                     Some(DeletionError::Unread(kind)) => TagDigest::Unknown(chain_text(&kind)),
                     error => {
-                        unconfirmed.push((tag, digest.clone(), error));
+                        let wrote = wrote.clone();
+                        unconfirmed.push(Unconfirmed { tag, wrote, error });
                         continue;
                     }
                 };
                 note(&self.decide_again(&tag, &current));
             }
         }
-        let is_any_claimed = unconfirmed.iter().any(|(_, _, error)| error.is_none());
-        let after = list(before.is_some() && is_any_claimed).await;
-        let gone = gone_tags(&before.unwrap_or_default(), after.as_ref());
-        let ends = unconfirmed.iter().map(async |(tag, wrote, error)| {
-            if error.is_none() && gone.contains(tag.tag.tag.as_str()) {
-                tag.with(CleanupEnd::Done)
+        self.confirm(repository, before, unconfirmed, note).await;
+    }
+
+    /// Notes which tags are gone. `before` are tags that were listed before the deletions.
+    async fn confirm(
+        &self,
+        repository: &Repository,
+        before: Option<BTreeSet<String>>,
+        unconfirmed: Vec<Unconfirmed>,
+        note: &impl Fn(&CleanupTag),
+    ) {
+        let context = self.context;
+        let mut gone = BTreeSet::new();
+        if let Some(before) = before
+            && unconfirmed.iter().any(|one| one.error.is_none())
+            && let Some(after) = listed_tags(&context.registry, repository).await
+        {
+            gone = gone_tags(&before, &after);
+        }
+        let ends = unconfirmed.iter().map(async |one| {
+            if one.error.is_none() && gone.contains(one.tag.tag.tag.as_str()) {
+                one.tag.with(CleanupEnd::Done)
             } else {
-                check_gone(context, tag, wrote, error.as_ref()).await
+                one.check(context).await
             }
         });
         let mut ends = stream::iter(ends).buffered(REQUESTS_PARALLEL);
@@ -352,48 +364,53 @@ fn may_delete(rollback: &Rollback) -> MayDelete {
 /// Returns the tags that a list before their deletion has, and a list after it has not.
 ///
 /// A list may have only some of the tags. Where some are deleted, it is filled up with others, and proves nothing.
-fn gone_tags(before: &BTreeSet<String>, after: Option<&BTreeSet<String>>) -> BTreeSet<String> {
-    match after {
-        Some(after) if after.is_subset(before) => before - after,
-        Some(_) | None => BTreeSet::new(),
+fn gone_tags(before: &BTreeSet<String>, after: &BTreeSet<String>) -> BTreeSet<String> {
+    if after.is_subset(before) {
+        before - after
+    } else {
+        BTreeSet::new()
     }
 }
 
-/// Checks whether a deleted tag is gone. The registry reported its deletion as successful, unless there is an `error`.
-async fn check_gone(
-    context: &Context,
-    tag: &CleanupTag,
-    wrote: &Digest,
-    error: Option<&DeletionError>,
-) -> CleanupTag {
-    let is_other = |digest: &Digest| digest != wrote && !is_placeholder(digest);
-    let tries = error.map_or(context.retry_policy.max_attempts, |_| 1);
-    for attempt in 1..=tries {
-        let current = match error {
-            Some(_) => read_tag(context, &tag.tag).await,
-            None => read_deleted_tag(context, &tag.tag).await,
-        };
-        match current {
-            TagDigest::Absent => return tag.with(CleanupEnd::Done),
-            TagDigest::Present(digest) if is_other(&digest) => {
-                return tag.left(LeaveReason::Moved(digest));
-            }
-            TagDigest::Present(_) if attempt < tries => {
-                let why = "the registry confirmed the deletion, but still returns the tag";
-                context.pause(&tag.tag.to_string(), why).await;
-            }
-            TagDigest::Present(_) => (),
-            TagDigest::Unknown(why) => {
-                let why = error.map_or(why, |error| chain_text(error));
-                return tag.remaining(&why, tag.manual_steps());
+/// A tag whose deletion was tried.
+struct Unconfirmed {
+    tag: CleanupTag,
+    /// Its digest before the deletion.
+    wrote: Digest,
+    /// The error. `None` if the registry reported the deletion as successful.
+    error: Option<DeletionError>,
+}
+
+impl Unconfirmed {
+    /// Checks whether the tag is gone.
+    async fn check(&self, context: &Context) -> CleanupTag {
+        let (tag, error) = (&self.tag, self.error.as_ref());
+        let is_other = |digest: &Digest| *digest != self.wrote && !is_placeholder(digest);
+        let tries = error.map_or(context.retry_policy.max_attempts, |_| 1);
+        let mut why = "the registry confirmed the deletion, but still returns the tag".to_owned();
+        for attempt in 1..=tries {
+            let current = match error {
+                Some(_) => read_tag(context, &tag.tag).await,
+                None => read_deleted_tag(context, &tag.tag).await,
+            };
+            match current {
+                TagDigest::Absent => return tag.with(CleanupEnd::Done),
+                TagDigest::Present(digest) if is_other(&digest) => {
+                    return tag.left(LeaveReason::Moved(digest));
+                }
+                TagDigest::Present(_) if attempt < tries => {
+                    context.pause(&tag.tag.to_string(), &why).await;
+                }
+                TagDigest::Present(_) => (),
+                TagDigest::Unknown(unknown) => {
+                    why = unknown;
+                    break;
+                }
             }
         }
+        let why = error.map_or(why, |error| chain_text(error));
+        tag.remaining(&why, tag.manual_steps())
     }
-    let why = error.map_or_else(
-        || "the registry confirmed the deletion, but still returns the tag".to_owned(),
-        |error| chain_text(error),
-    );
-    tag.remaining(&why, tag.manual_steps())
 }
 
 #[cfg(test)]
@@ -405,15 +422,13 @@ mod tests {
         let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let before: BTreeSet<String> = list(&["v1", "v2", "v3"]);
         for (after, gone) in [
-            (Some(list(&["v3"])), list(&["v1", "v2"])),
-            (Some(list(&[])), before.clone()),
-            (Some(before.clone()), list(&[])),
+            (list(&["v3"]), list(&["v1", "v2"])),
+            (list(&[]), before.clone()),
+            (before.clone(), list(&[])),
             // The registry lists three tags at most.
-            (Some(list(&["v3", "v4", "v5"])), list(&[])),
-            (None, list(&[])),
+            (list(&["v3", "v4", "v5"]), list(&[])),
         ] {
-            assert_eq!(gone_tags(&before, after.as_ref()), gone, "{after:?}");
+            assert_eq!(gone_tags(&before, &after), gone, "{after:?}");
         }
-        assert_eq!(gone_tags(&BTreeSet::new(), Some(&before)), list(&[]));
     }
 }

@@ -73,6 +73,7 @@ pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
 pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
 pub use tags::{all_tags, listed_tags};
+pub use transport::REQUESTS_MAX;
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sandbox::Fault;
 use serde_json::{Value, json};
 
-use crate::support::cleanup::earlier;
+use crate::support::cleanup::{earlier, outside};
 use crate::support::{Action, Running, World, cleanup, until};
 
 /// A delay longer than any test: the waiting run is killed before it ends.
@@ -134,11 +134,11 @@ fn terminated_run_reports_its_writes() {
 
 /// Starts a run that writes 99 tags, one of which is never answered. Waits until the registry has them, and the record has
 /// most of the results.
-fn writing_many(world: &World) -> (Action, Running) {
+fn writing_many(world: &World, create: Action) -> (Action, Running) {
     let last = Fault::on("PUT", "*/manifests/v98").times(u32::MAX);
     world.registry().fault(last.delay(FOR_EVER));
     let names: Vec<String> = (0..99).map(|number| format!("v{number}")).collect();
-    let create = world.create().input("tags", names.join("\n"));
+    let create = create.input("tags", names.join("\n"));
     let record = create.workspace().join("manifest-seal.json");
     let running = create.begin();
     until("the tags", || world.tags().len() == 99);
@@ -159,7 +159,7 @@ fn states(action: &Action) -> Vec<String> {
 #[test]
 fn stopped_run_saves_the_last_results() {
     let world = World::new();
-    let (create, running) = writing_many(&world);
+    let (create, running) = writing_many(&world, world.create());
     let outcome = running.terminate();
     assert_eq!(outcome.code, 1, "{}", outcome.log);
     let states = states(&create);
@@ -174,9 +174,21 @@ fn stopped_run_saves_the_last_results() {
 }
 
 #[test]
+fn stopped_run_names_the_record_that_it_saved_last() {
+    let world = World::new();
+    let (create, running) = writing_many(&world, outside(world.create()));
+    let outcome = running.terminate();
+    let text = std::fs::read(create.workspace().join("manifest-seal.json")).unwrap();
+    let digest = manifest_seal::domain::Digest::of(&text);
+    let named = format!("record-digest: {digest}");
+    assert_eq!(outcome.log.matches("record-digest: ").count(), 2);
+    assert_eq!(outcome.log.matches(&named).count(), 2, "{}", outcome.log);
+}
+
+#[test]
 fn killed_run_leaves_a_record_of_every_write_that_may_have_happened() {
     let world = World::new();
-    let (create, running) = writing_many(&world);
+    let (create, running) = writing_many(&world, world.create());
     running.kill();
     let states = states(&create);
     let may_be_written = |state: &String| ["written", "intended"].contains(&state.as_str());

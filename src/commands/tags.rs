@@ -284,7 +284,7 @@ struct WrittenSteps {
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 ///
 /// The record lists the writes as intended before they are sent, because a killed run may have written them. Earlier
-/// steps are listed as planned: nothing was sent for them.
+/// steps are listed as planned: nothing was sent for them. Results are saved a few at a time.
 async fn write_all(
     context: &Context,
     record_writer: &RecordWriter,
@@ -320,23 +320,25 @@ async fn write_all(
     });
     let mut writes = stream::iter(writes).buffer_unordered(REQUESTS_PARALLEL);
     let mut failure = None;
+    let mut results = record_writer.results(steps.len());
     result.is_guarded = accepted.is_empty();
     while let Some((step, written, is_unwritten)) = writes.next().await {
         if is_unwritten {
             outcome.mark(&step.tag, TagState::Planned);
-            record_writer.save(outcome)?;
+            results.add(outcome)?;
         }
         match written {
             Ok(Replaced::Written(guard)) => {
                 result.is_guarded &= guard == Guard::Condition;
                 outcome.mark(&step.tag, TagState::Written);
-                record_writer.save(outcome)?;
+                results.add(outcome)?;
             }
             Ok(Replaced::HeldOther) => result.changed.push(step.clone()),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
     drop(writes);
+    results.end(outcome)?;
     result.together = accepted;
     failure.map_or(Ok(result), Err)
 }

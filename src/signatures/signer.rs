@@ -60,8 +60,8 @@ impl SigningContext {
         }
     }
 
-    /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
-    /// remaining work: lists that are still being written, and [`settle`].
+    /// Makes and stores every signature in `unsigned`, updates the outcome after each, and saves the record after a few.
+    /// Returns the remaining work: lists that are still being written, and [`settle`].
     ///
     /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits only
     /// once for an outage. A registry outage ends only the work for that registry. An outage of Sigstore ends only the
@@ -90,6 +90,7 @@ impl SigningContext {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(SIGNATURES_PARALLEL);
+        let mut results = record_writer.results(left.len());
         let mut lists = SignatureLists::default();
         // Lists are written while other signatures are made.
         loop {
@@ -111,13 +112,14 @@ impl SigningContext {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.location.format));
                         outcome.note_signature(&step.context.events, signature);
-                        record_writer.save(outcome)?;
+                        results.add(outcome)?;
                         lists.begin(subject, remaining);
                     }
                     Err(error) => failures.push(error),
                 }
             }
         }
+        results.end(outcome)?;
         let left = left.into_iter().map(|(subject, _)| subject).collect();
         if let Err(fatal) = excuse_failures(step.context, failures, left, on_failure, outcome) {
             // Signatures that were stored before are reported, so they have to be listed and stable.

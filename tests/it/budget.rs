@@ -8,7 +8,7 @@ use crate::support::{Action, Pipeline, REPOSITORY, World, target};
 
 /// Counts the requests that `action` sends to the registry. Requests for tokens are not counted, nor are those to Sigstore
 /// (token, certificate, log).
-fn cost(world: &World, action: &Action) -> usize {
+pub(crate) fn cost(world: &World, action: &Action) -> usize {
     world.registry().clear_requests();
     action.succeed();
     let requests = world.registry().requests();
@@ -69,7 +69,7 @@ fn a_run_asks_no_more_than_its_budget() {
 }
 
 /// Returns the number of sequential turns that `trace` reports, if each request takes 60 ms.
-fn turns(world: &World, action: &Action) -> usize {
+pub(crate) fn turns(world: &World, action: &Action) -> usize {
     turns_at(&[world.registry()], action)
 }
 

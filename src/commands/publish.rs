@@ -24,9 +24,9 @@ use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::referrer_filter::ReferrerFilter;
 use crate::copy::source::{KnownSource, Source};
 use crate::domain::{
-    Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent, chain_text,
+    Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent, chain_text,
 };
-use crate::inputs::{Mode, Publish};
+use crate::inputs::{Depth, Mode, Publish};
 use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
     TagOutcome,
@@ -37,7 +37,6 @@ use crate::plan::{
 use crate::referrers::{PendingSettle, Writers};
 use crate::registry::has_no_tags;
 use crate::signatures::VerifyingContext;
-use crate::sigstore::SourcePolicy;
 
 /// The maximum number of lists, and of referrers, that the log names.
 const LISTS_SHOWN: usize = 5;
@@ -78,7 +77,6 @@ pub(super) async fn publish(
     };
     let mut passed = None;
     if let Some((depth, policy, verifying)) = &gate {
-        context.events.step("Verify signatures at the source");
         let source = SourceGate {
             context,
             found: &found,
@@ -87,8 +85,7 @@ pub(super) async fn publish(
             policy,
             selection: publish.referrers,
         };
-        let signers = source.check(*depth).await?;
-        passed = Some((verifying, SourcePolicy::of(policy, &signers)));
+        passed = Some((verifying, source.check(*depth).await?));
     }
     let required_proof = gate
         .as_ref()
@@ -117,14 +114,9 @@ pub(super) async fn publish(
         unused: &unused,
         record_writer,
     };
-    let copied = steps.copy_everywhere(&publish.destinations, outcome).await;
-    outcome.referrers = filter.outcomes();
-    report_referrers(context, &outcome.referrers, "copied");
-    let CopiedEverywhere {
-        pending_settles,
-        mut check,
-    } = copied?;
-    check.unused = unused;
+    let copied = steps
+        .copy_everywhere(&publish.destinations, outcome)
+        .await?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
     let reads = lookups.into_iter();
     let known = try_join_all(reads.map(|lookup| lookup.read_if_denied(context))).await?;
@@ -139,29 +131,37 @@ pub(super) async fn publish(
     note_steps(&known, &tagged, &newer, outcome)?;
     report_steps(context, outcome);
     if let Some((depth, policy, verifying)) = &gate {
-        let images = found.images.iter();
-        for (repository, image) in publish
-            .destinations
-            .iter()
-            .flat_map(|repository| images.clone().map(move |image| (repository, image)))
-        {
-            let subject = VerifySubject {
-                repository,
-                image,
-                depth: *depth,
-                policy,
-            };
+        for subject in subjects(publish, &found, *depth, policy) {
             verify_image(context, &subject, verifying, record_writer, outcome).await?;
         }
         outcome.verified = true;
     }
     record_writer.save(outcome)?;
     // Every list is written. While the tags are written, the lists are watched until they are stable.
+    let (check, lists) = (copied.check, settle_lists(copied.pending_settles));
     let tags = write_tags(context, record_writer, &tagged, &versions, check, outcome);
-    let (tagged, settled) = tokio::join!(tags, settle_lists(pending_settles));
+    let (tagged, settled) = tokio::join!(tags, lists);
     tagged?;
     settled?;
     Ok(record_writer.save(outcome)?)
+}
+
+/// Returns the copies of the images that must be signed.
+fn subjects<'a>(
+    publish: &'a Publish,
+    found: &'a FoundImages,
+    depth: Depth,
+    policy: &'a Policy,
+) -> impl Iterator<Item = VerifySubject<'a>> {
+    publish.destinations.iter().flat_map(move |repository| {
+        let images = found.images.iter();
+        images.map(move |image| VerifySubject {
+            repository,
+            image,
+            depth,
+            policy,
+        })
+    })
 }
 
 /// Returns the repositories without any tag.
@@ -343,6 +343,9 @@ impl<'a> PublishSteps<'a, '_> {
                 }
             }
         }
+        outcome.referrers = self.filter.outcomes();
+        report_referrers(self.context, &outcome.referrers, "copied");
+        check.unused.clone_from(self.unused);
         let copied = CopiedEverywhere {
             pending_settles,
             check,

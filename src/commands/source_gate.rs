@@ -17,7 +17,7 @@ use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
 use crate::signatures::signable::check_signable;
-use crate::sigstore::Verified;
+use crate::sigstore::{SourcePolicy, Verified};
 
 /// The images that must be signed before they are copied, and the required signer.
 pub(super) struct SourceGate<'a> {
@@ -42,8 +42,14 @@ enum GateVerdict {
 }
 
 impl SourceGate<'_> {
-    /// Checks every image, and its children if they are wanted. Returns the signers.
-    pub(super) async fn check(&self, depth: Depth) -> Result<Vec<Verified>, CommandError> {
+    /// Checks every image, and its children if they are wanted. Returns the policy for what refers to them.
+    pub(super) async fn check(&self, depth: Depth) -> Result<SourcePolicy, CommandError> {
+        self.context.events.step("Verify signatures at the source");
+        let signers = self.signers(depth).await?;
+        Ok(SourcePolicy::of(self.policy, &signers))
+    }
+
+    async fn signers(&self, depth: Depth) -> Result<Vec<Verified>, CommandError> {
         let mut waiting: Vec<Digest> = Vec::new();
         for image in &self.found.images {
             let read = async |child: &Descriptor| self.read(&child.digest).await;

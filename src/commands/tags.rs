@@ -126,8 +126,8 @@ impl PreWriteCheck {
     ) -> Result<Self, RegistryError> {
         let began = Instant::now();
         let reads = tags.map(|tag| async move {
-            let content = context.tagged(tag).await?;
-            Ok::<_, RegistryError>((tag.clone(), (began, content)))
+            let existing = context.tagged(tag).await?;
+            Ok::<_, RegistryError>((tag.clone(), (began, existing)))
         });
         Ok(Self {
             read: try_join_all(reads).await?.into_iter().collect(),

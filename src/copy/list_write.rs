@@ -23,8 +23,8 @@ pub(crate) struct ListWrite<'a> {
 }
 
 enum ListContent<'a> {
-    Referrers(NewEntries<'a>),
-    DigestTag(DigestTagWrite<'a>),
+    Referrers(Box<NewEntries<'a>>),
+    DigestTag(Box<DigestTagWrite<'a>>),
 }
 
 /// A digest tag that lacks the content of the tag at the source.
@@ -50,14 +50,14 @@ pub(crate) struct WrittenLists<'a> {
 impl<'a> ListWrite<'a> {
     pub(super) fn referrers(new: NewEntries<'a>, is_required: bool) -> Self {
         Self {
-            content: ListContent::Referrers(new),
+            content: ListContent::Referrers(Box::new(new)),
             is_required,
         }
     }
 
     pub(super) fn digest_tag(write: DigestTagWrite<'a>, is_required: bool) -> Self {
         Self {
-            content: ListContent::DigestTag(write),
+            content: ListContent::DigestTag(Box::new(write)),
             is_required,
         }
     }

@@ -222,7 +222,7 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
         // The lists of the destination, which are read once a referrer is accepted.
         let held = OnceCell::new();
         let entries = listed.entries.values();
-        let copies = entries.map(|(entry, from)| async {
+        let each = entries.map(|(entry, from)| async {
             let Some(accepted) = self.accept_referrer(node, &found, entry, from).await? else {
                 return Ok(None);
             };
@@ -231,11 +231,11 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
             let (copied, _) = tokio::try_join!(copied, read)?;
             Ok::<_, CopyError>(copied)
         });
-        let copies = stream::iter(copies.collect::<Vec<_>>())
+        let each = stream::iter(each.collect::<Vec<_>>())
             .buffered(REQUESTS_PARALLEL)
             .try_collect::<Vec<_>>();
         let has_api = async { Ok(self.lists.has_api(subject).await?) };
-        let (copied, _) = tokio::try_join!(copies, has_api)?;
+        let (copied, _) = tokio::try_join!(each, has_api)?;
         let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();
         let Some(held) = held.into_inner().filter(|_| !copied.is_empty()) else {
             return Ok(());

@@ -30,7 +30,7 @@ enum Keeper {
     /// The registry, which reported the subject of each referrer when it was pushed.
     Registry,
     /// The clients, under the referrers tag, with this content.
-    Clients(TagSnapshot),
+    Clients(Box<TagSnapshot>),
     /// The registry offers the API, and did not report the subject.
     Unclear,
 }
@@ -62,7 +62,7 @@ pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
         entries: vec![entry.clone()],
         original: None,
         keeper: match snapshot {
-            Some(snapshot) => Keeper::Clients(snapshot),
+            Some(snapshot) => Keeper::Clients(Box::new(snapshot)),
             None if is_promised => Keeper::Registry,
             None => Keeper::Unclear,
         },
@@ -83,7 +83,7 @@ impl<'a> NewEntries<'a> {
             Keeper::Registry => Ok(Some(Box::pin(self.add_unlisted()))),
             Keeper::Unclear => self.add_unlisted().await.map(|()| None),
             Keeper::Clients(snapshot) => {
-                add_entries(self.list, snapshot, self.entries, self.original).await
+                add_entries(self.list, *snapshot, self.entries, self.original).await
             }
         }
     }
@@ -135,7 +135,7 @@ pub(crate) enum HeldLists<'a> {
     /// The registry keeps the list, and it has these entries.
     Registry(SharedTagWriter<'a>, BTreeSet<Digest>),
     /// Clients keep the list.
-    Clients(SharedTagWriter<'a>, TagSnapshot),
+    Clients(SharedTagWriter<'a>, Box<TagSnapshot>),
 }
 
 impl<'a> ReferrerLists<'a> {
@@ -171,7 +171,7 @@ impl<'a> ReferrerLists<'a> {
         let list = SharedTagWriter::new(self.context, shared).writers(self.writers);
         if !self.has_api(subject).await? {
             let snapshot = list.read_snapshot_of(age).await?;
-            return Ok(HeldLists::Clients(list, snapshot));
+            return Ok(HeldLists::Clients(list, Box::new(snapshot)));
         }
         // What this run stored is not listed yet.
         if age == SubjectAge::New {

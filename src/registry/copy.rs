@@ -199,7 +199,8 @@ impl<'a> BlobCopy<'a> {
     async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
         // The session begins while the source responds.
-        let (content, upload) = tokio::join!(self.open_source(), self.begin(upload));
+        let (source, session) = (Box::pin(self.open_source()), Box::pin(self.begin(upload)));
+        let (content, upload) = tokio::join!(source, session);
         let content = match content {
             Ok(content) => content,
             Err(kind) => {

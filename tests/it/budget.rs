@@ -79,9 +79,9 @@ fn turns_at(registries: &[&Registry], action: &Action) -> usize {
         registry.fault(slow.delay(Duration::from_millis(60)));
     }
     let outcome = action.clone().input("trace", "true").succeed();
-    registries
-        .iter()
-        .for_each(|registry| registry.clear_faults());
+    for registry in registries {
+        registry.clear_faults();
+    }
     let told = outcome.log.split(" requests, at least ").nth(1).unwrap();
     told.split(' ').next().unwrap().parse().unwrap()
 }
@@ -135,7 +135,8 @@ fn a_copy_takes_no_more_turns_than_one_step_needs_the_other() {
         let publish = publish.input("tags", pipeline.there("v1"));
         let registries = [pipeline.world.registry(), &pipeline.target];
         let found = [(); 2].map(|()| turns_at(&registries, &publish));
-        eprintln!("{from:?} to {to:?}: {found:?}");
+        let [first, again] = found;
+        eprintln!("{first} turns of a first copy, {again} of another");
         let asked_plain = usize::from(pipeline.target.transport().is_tls());
         let most = [first_most, again_most].map(|most| most + asked_plain);
         assert!(

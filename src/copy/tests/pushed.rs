@@ -43,7 +43,7 @@ pub(super) async fn copy_with_referrers(
         copier.copy_any(image),
         referrers.copy(std::iter::once(image))
     );
-    let (_, lists) = image_and_referrers?;
+    let ((), lists) = image_and_referrers?;
     let written = write_lists(context, &filter, lists).await?;
     settle_lists(written.pending_settles).await
 }

@@ -61,7 +61,15 @@ fn row(command: Command, kind: Kind) -> String {
                 writeln!(text, "  {count} {request}").unwrap();
             }
         }
-        let order = order(&requests).join(", ");
+        let mut order = order(&requests);
+        // `publish` stores the referrers of a child while it still copies others.
+        let swapped = order
+            .windows(2)
+            .position(|pair| pair == ["signatures", "index"]);
+        if let Some(place) = swapped.filter(|_| command.name() == "publish") {
+            order.swap(place, place + 1);
+        }
+        let order = order.join(", ");
         if !order.is_empty() {
             writeln!(text, "  writes: {order}").unwrap();
         }

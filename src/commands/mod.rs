@@ -12,6 +12,7 @@ mod preflight_error;
 mod present;
 mod publish;
 mod publish_source;
+mod read_once;
 mod seal;
 mod sign;
 mod source_gate;
@@ -26,6 +27,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::context::{Context, RecordWriter};
+use crate::domain::chain_text;
 use crate::inputs::Request;
 use crate::outcome::Outcome;
 use crate::registry::Progress;
@@ -116,19 +118,38 @@ pub async fn execute(
             }
         }
     };
-    // The record needs no final save here: it was written before the change that is cut short.
-    let step = || context.events.last_step();
     let ended = tokio::select! {
-        ended = tokio::time::timeout(limits.timeout, command) => {
-            ended.unwrap_or_else(|_| Err(Interruption::Timeout { step: step(), record: record_writer.needed_digest() }.into()))
-        }
-        signal = limits.stop => Err(Interruption::Terminated { signal, step: step(), record: record_writer.needed_digest() }.into()),
+        ended = tokio::time::timeout(limits.timeout, command) => ended.map_err(|_| None),
+        signal = limits.stop => Err(Some(signal)),
         never = report_progress(context, PROGRESS_EVERY) => match never {},
     };
+    let step = context.events.last_step();
+    // The change that is cut short is in the record. Results of others may not be.
+    let saved = record_writer.save_last_results(&outcome);
+    let record = record_writer.needed_digest();
+    let ended = ended.unwrap_or_else(|signal| {
+        Err(match signal {
+            Some(signal) => Interruption::Terminated {
+                signal,
+                step,
+                record,
+            },
+            None => Interruption::Timeout { step, record },
+        }
+        .into())
+    });
     // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;
-    CommandResult {
-        outcome,
-        failure: ended.err(),
-    }
+    let failure = match (ended, saved) {
+        (Ok(()), saved) => saved.err().map(CommandError::from),
+        (Err(error), Ok(())) => Some(error),
+        (Err(error), Err(unsaved)) => {
+            let unsaved = chain_text(&unsaved);
+            if unsaved != chain_text(&error) {
+                context.events.warn(unsaved);
+            }
+            Some(error)
+        }
+    };
+    CommandResult { outcome, failure }
 }

@@ -1,5 +1,6 @@
 //! Reads the referrers of an image, from the referrers API and from the referrers tag.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::seen_list::SeenList;
@@ -166,22 +167,36 @@ pub(crate) struct AllReferrers {
     pub(crate) unusable: Option<Unusable>,
 }
 
-/// Reads all referrers of `subject`.
+/// Reads all referrers of `subject`, which the repository has. `has_api` says whether its registry keeps the lists itself,
+/// once that is known.
 pub(crate) async fn all_referrers(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     known: &KnownTags,
+    has_api: &Cell<Option<bool>>,
 ) -> Result<AllReferrers, RegistryError> {
     let mut all = AllReferrers::default();
-    if let Referrers::Listed(listed) = context.registry.referrers(repository, subject).await? {
+    let shared = SharedTag::of_referrers(context, repository, subject);
+    let tagged = async {
+        if known.may_have(&shared.tag) {
+            shared.list().await
+        } else {
+            Ok(None)
+        }
+    };
+    let listed = async {
+        if has_api.get() == Some(false) {
+            return Ok(Referrers::NoApi);
+        }
+        context.registry.referrers(repository, subject).await
+    };
+    let (listed, tagged) = tokio::try_join!(listed, tagged)?;
+    has_api.set(Some(listed != Referrers::NoApi));
+    if let Referrers::Listed(listed) = listed {
         all.entries = listed;
     }
-    let shared = SharedTag::of_referrers(context, repository, subject);
-    if !known.may_have(&shared.tag) {
-        return Ok(all);
-    }
-    match shared.list().await? {
+    match tagged {
         Some(Tagged::List(TaggedList { entries, short, .. })) => {
             all.entries.listed.extend(entries.listed);
             all.entries.broken += entries.broken;

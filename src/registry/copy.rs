@@ -180,20 +180,37 @@ impl<'a> BlobCopy<'a> {
         transferred
     }
 
+    /// Returns `upload`, or a new upload session. `None` if the content comes first: for a blob that the registry accepts in
+    /// the POST, and for a file.
+    async fn begin(&self, upload: Option<Upload>) -> Result<Option<Upload>, RegistryErrorKind> {
+        let features = self.uploader.sender.features();
+        let is_small = self.blob.size <= SINGLE_POST_MAX_BYTES;
+        let fits_in_post = is_small && features.takes_whole(self.to.host());
+        // A file is opened at once, or never.
+        let is_file = matches!(self.from, BlobSource::File(_));
+        if upload.is_some() || fits_in_post || is_file {
+            return Ok(upload);
+        }
+        let algorithm = self.blob.digest.algorithm();
+        self.uploader.begin(self.to, algorithm).await.map(Some)
+    }
+
     /// Reads the blob and writes it into `upload`, or into a new upload session.
     async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
-        // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
-        // cancelled.
-        let content = match self.open_source().await {
+        // The session begins while the source responds.
+        let (source, session) = (Box::pin(self.open_source()), Box::pin(self.begin(upload)));
+        let (content, upload) = tokio::join!(source, session);
+        let content = match content {
             Ok(content) => content,
             Err(kind) => {
-                if let Some(upload) = &upload {
+                if let Ok(Some(upload)) = &upload {
                     uploader.cancel(upload).await;
                 }
                 return Err(CopyFailure::Source(kind));
             }
         };
+        let upload = upload.map_err(CopyFailure::Destination)?;
         match (content, upload) {
             (BlobContent::Small(bytes), None) => uploader
                 .upload(self.to, digest, &bytes)

@@ -75,12 +75,6 @@ pub enum RegistryErrorKind {
     /// The content is not what its digest, its descriptor or its type says.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A tag that was to be deleted has other content by now, or is gone. Nothing was deleted.
-    #[error("the tag no longer points to `{digest}`")]
-    Moved {
-        /// The content that it had.
-        digest: Digest,
-    },
     /// No response arrived.
     #[error("`{host}` {}{}: {}", .error.state(), .error.way(), .error.cause)]
     Unreachable {
@@ -302,7 +296,6 @@ impl RegistryErrorKind {
                 | LoginError::Helper(_),
             )
             | Self::Content(ContentError::Digest { .. } | ContentError::File(_))
-            | Self::Moved { .. }
             | Self::Early { .. }
             | Self::Partial { .. }
             | Self::Listing(_)

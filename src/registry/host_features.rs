@@ -24,8 +24,8 @@ pub(super) struct HostFeatures(Mutex<BTreeMap<Host, Features>>);
 struct Features {
     /// The scheme, once it is certain.
     scheme: Option<Scheme>,
-    /// True if the host accepts no blob with the POST.
-    refuses_single_post: bool,
+    /// True if the host accepts a blob in the POST, once that is known.
+    takes_whole: Option<bool>,
     /// True if the host accepts no large blob in one request.
     wants_chunks: bool,
     /// Repositories that refuse mounts, each with the repository to mount from.
@@ -47,12 +47,18 @@ impl HostFeatures {
         self.change(host, |features| features.scheme = Some(scheme));
     }
 
+    /// True if the registry may accept a blob in the POST.
     pub(super) fn may_post_whole(&self, host: &Host) -> bool {
-        !self.read(host, |features| features.refuses_single_post)
+        self.read(host, |features| features.takes_whole) != Some(false)
     }
 
-    pub(super) fn remember_no_whole(&self, host: &Host) {
-        self.change(host, |features| features.refuses_single_post = true);
+    /// True if the registry is known to accept a blob in the POST.
+    pub(super) fn takes_whole(&self, host: &Host) -> bool {
+        self.read(host, |features| features.takes_whole) == Some(true)
+    }
+
+    pub(super) fn remember_whole(&self, host: &Host, takes_whole: bool) {
+        self.change(host, |features| features.takes_whole = Some(takes_whole));
     }
 
     pub(super) fn wants_chunks(&self, host: &Host) -> bool {
@@ -176,7 +182,7 @@ mod tests {
                 .map(|name| name.parse().unwrap());
         let features = HostFeatures::default();
         features.remember_scheme(own.host(), Scheme::Http);
-        features.remember_no_whole(own.host());
+        features.remember_whole(own.host(), false);
         features.remember_chunks(own.host());
         features.remember_no_mount(&own, &from);
 

@@ -28,6 +28,7 @@ mod manifests;
 mod many_tags;
 mod missing_repository;
 mod open_uploads;
+mod placeholder;
 mod reader;
 mod redirects;
 mod referrer_list;
@@ -66,11 +67,13 @@ pub use large_uploads::Progress;
 pub use manifest_writes::Stored;
 pub use many_tags::{TAGS_MAX, may_put_tags, put_tags};
 pub use missing_repository::may_be_new;
+pub use placeholder::is_placeholder;
 pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
 pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
-pub use tags::all_tags;
+pub use tags::{all_tags, has_no_tags, listed_tags};
+pub use transport::REQUESTS_MAX;
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::http::{Client, RequestTimer, Response};
 
 /// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
 /// delay requests to others.
-const REQUESTS_MAX: usize = 8;
+pub const REQUESTS_MAX: usize = 8;
 
 /// Connections, and the state of hosts at the connection level.
 #[derive(Debug)]

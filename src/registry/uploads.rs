@@ -194,9 +194,8 @@ impl Uploader {
         }
         let query = with_algorithm(format!("?digest={digest}"), digest);
         let start = self.post(repository, Access::PullPush, &query, bytes).await;
-        if !matches!(start, Ok(UploadStart::Stored(_))) {
-            features.remember_no_whole(repository.host());
-        }
+        let is_stored = matches!(start, Ok(UploadStart::Stored(_)));
+        features.remember_whole(repository.host(), is_stored);
         match start? {
             UploadStart::Stored(response) => {
                 check_stated(bytes, digest, &response)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use super::SignatureError;
-use super::attach::Attacher;
+use super::attach::{Attacher, RemainingWork};
 use super::lookup::SignatureContent;
 use super::outages::Outages;
 use super::storable_signature::StorableSignature;
@@ -13,11 +13,9 @@ use super::unsigned::{MissingSignature, Unsigned};
 use crate::context::Context;
 use crate::domain::Repository;
 use crate::outcome::{SignatureOutcome, SignatureSource, Subject};
-use crate::referrers::PendingSettle;
 
-/// A stored signature with the remaining work until it is stable, or the error.
-pub(super) type StoredSignature<'a> =
-    Result<(SignatureOutcome, PendingSettle<'a, SignatureError>), SignatureError>;
+/// A stored signature with the remaining work, or the error.
+pub(super) type StoredSignature<'a> = Result<(SignatureOutcome, RemainingWork<'a>), SignatureError>;
 
 /// The state that all signatures of one step share.
 pub(super) struct SigningStep<'a> {
@@ -78,7 +76,7 @@ impl<'a> SigningStep<'a> {
                 attacher.attach_legacy(of, signature, missing).await
             }
         };
-        let (location, pending_settle) = done.map_err(|source| {
+        let (location, remaining) = done.map_err(|source| {
             self.outages.note(&missing.repository);
             not_stored(&subject, source)
         })?;
@@ -93,7 +91,7 @@ impl<'a> SigningStep<'a> {
                 SignatureSource::Made
             },
         };
-        Ok((outcome, pending_settle))
+        Ok((outcome, remaining))
     }
 }
 

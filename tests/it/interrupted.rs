@@ -95,7 +95,7 @@ fn failed_or_stopped_run_leaves_no_upload_session_open() {
         assert_eq!(pipeline.target.open_uploads(), 0, "{}", outcome.log);
         let writes = pipeline.writes_there();
         let is_cancel = |write: &&String| write.starts_with("DELETE");
-        assert_eq!(writes.iter().filter(is_cancel).count(), 1, "{writes:?}");
+        assert!(writes.iter().any(|write| is_cancel(&write)), "{writes:?}");
         assert!(!pipeline.target.tags(TARGET).contains_key("v1"));
         if is_told {
             source.clear_faults();

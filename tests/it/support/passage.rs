@@ -25,8 +25,13 @@ impl Passage {
     pub(crate) fn between(source: Options, target: Options, size: usize) -> Self {
         let source = Registry::start(source);
         let layer = source.push_blob(REPOSITORY, &vec![7; size]);
-        let config = br#"{"architecture":"amd64","os":"linux"}"#;
-        let config_digest = source.push_blob(REPOSITORY, config);
+        // The config is so long that it is looked for at the destination, which has it: the layer is the only upload.
+        let comment = "long ".repeat(20_000);
+        let config = json!({"architecture": "amd64", "os": "linux", "comment": comment});
+        let config = config.to_string();
+        let config_digest = source.push_blob(REPOSITORY, config.as_bytes());
+        let target = Registry::start(target);
+        target.push_blob(TARGET, config.as_bytes());
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let image = json!({
             "schemaVersion": 2,
@@ -38,7 +43,7 @@ impl Passage {
         let image = source.push_raw(REPOSITORY, Some("v1"), media_type, bytes.as_bytes());
         Self {
             source,
-            target: Registry::start(target),
+            target,
             image,
             layer,
         }

@@ -70,7 +70,7 @@ impl Source {
             Self::Layout(layout) => Ok(AllReferrers {
                 entries: Entries {
                     listed: layout.referrers(subject).to_vec(),
-                    broken: 0,
+                    ..Entries::default()
                 },
                 ..AllReferrers::default()
             }),

@@ -41,6 +41,7 @@ mod known_signatures;
 mod legacy;
 mod legacy_tag;
 mod listed_for_another;
+mod many_candidates;
 mod moving;
 mod moving_versions;
 mod never_seen;

@@ -183,6 +183,7 @@ impl<'a> BlobCopy<'a> {
     /// Reads the blob and writes it into `upload`, or into a new upload session.
     async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
+        let _memory = uploader.large.memory_for(self.blob.size).await;
         // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
         // cancelled.
         let content = match self.open_source().await {

@@ -165,7 +165,7 @@ fn connections_are_used_again() {
     );
     eprintln!("{requests} requests, {connections} connections");
     assert!(
-        requests > 150 && connections <= 12,
+        requests > 150 && connections <= 33,
         "{requests}, {connections}"
     );
 }

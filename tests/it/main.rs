@@ -64,6 +64,7 @@ mod release_patch;
 mod replay;
 mod report;
 mod republish;
+mod request_limit;
 mod same_index;
 mod services;
 mod several;

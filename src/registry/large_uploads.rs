@@ -5,7 +5,6 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
@@ -18,12 +17,7 @@ use super::response::{ERROR_MAX_BYTES, authority, unreachable};
 use super::stream::Stream;
 use super::streaming_response::StreamingResponse;
 use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{
-    Client, RequestTimer, Response, STALL_TIMEOUT, TransportError, TransportErrorKind,
-};
-
-/// The longest time for a registry to store a complete upload. Some registries then copy the blob to another storage.
-const COMMIT: Duration = Duration::from_mins(5);
+use crate::http::{Client, RequestTimer, Response, ServerTask, TransportError, TransportErrorKind};
 
 /// The large uploads of a run.
 #[derive(Debug)]
@@ -151,9 +145,13 @@ impl LargeUploads {
         let mut sending = pin!(self.http.upload(request));
         let response = loop {
             let sent_before = upload.bytes.load(Ordering::Relaxed);
-            let is_whole = upload.is_whole();
-            let limit = if is_whole { COMMIT } else { STALL_TIMEOUT };
-            match tokio::time::timeout(limit, &mut sending).await {
+            let task = if upload.is_whole() {
+                ServerTask::Store
+            } else {
+                ServerTask::Receive
+            };
+            let silence = self.http.silence(task);
+            match tokio::time::timeout(silence, &mut sending).await {
                 Ok(sent) => break sent.map_err(|error| unreachable(&url, error))?,
                 Err(_) if upload.bytes.load(Ordering::Relaxed) > sent_before => (),
                 Err(elapsed) => return Err(stalled(elapsed)),
@@ -163,7 +161,7 @@ impl LargeUploads {
             let stream = StreamingResponse::new(response, &method, timer, None).await?;
             stream.read(ERROR_MAX_BYTES).await
         };
-        tokio::time::timeout(STALL_TIMEOUT, read)
+        tokio::time::timeout(self.http.silence(ServerTask::Receive), read)
             .await
             .map_err(stalled)?
     }

@@ -15,7 +15,7 @@ use super::response;
 use super::streaming_response::StreamingResponse;
 use super::transport::Transport;
 use crate::domain::{Digest, Repository};
-use crate::http::{BodyError, Response, Transient, TransportErrorKind, with_retries};
+use crate::http::{BodyError, Response, ServerTask, Transient, TransportErrorKind, with_retries};
 
 /// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
 /// scopes.
@@ -170,7 +170,8 @@ impl RequestSender {
         request: &RegistryRequest<'_>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let http_request = self.build(request, Scheme::Https, None)?;
-        check_not_transient(self.transport().open(http_request).await?)
+        let opened = self.transport().open(http_request, request.task()).await;
+        check_not_transient(opened?)
     }
 
     /// Returns the authorization for a request that has not been refused yet.
@@ -207,7 +208,7 @@ impl RequestSender {
         let host = request.repository.host();
         let by = async |scheme: Scheme| {
             let http_request = self.build(request, scheme, authorization)?;
-            transport.open(http_request).await
+            transport.open(http_request, request.task()).await
         };
         if let Some(scheme) = transport.scheme(host) {
             return by(scheme).await;
@@ -302,6 +303,17 @@ impl RequestSender {
 }
 
 impl RegistryRequest<'_> {
+    /// Returns the task of the server. A registry may store content only once all of it has arrived: a manifest, a small
+    /// blob, or a large one that is complete with its last request.
+    fn task(&self) -> ServerTask {
+        let has_content = self.content.is_some_and(|(_, bytes)| !bytes.is_empty());
+        if has_content || self.method == Method::PUT {
+            ServerTask::Store
+        } else {
+            ServerTask::Answer
+        }
+    }
+
     /// Returns the request as text for the log: `GET ghcr.io/o/r/manifests/v1`.
     pub(super) fn text(&self) -> String {
         let method = &self.method;
@@ -334,5 +346,42 @@ fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
         }
         Err(RegistryErrorKind::Body { source, .. }) => matches!(source, BodyError::Broken(_)),
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_may_take_its_time_for_content_alone() {
+        let repository: Repository = "ghcr.io/o/r".parse().unwrap();
+        let task = |method: Method, content: Option<&'static [u8]>| {
+            let request = RegistryRequest {
+                method,
+                content: content.map(|bytes| ("application/octet-stream", bytes)),
+                ..RegistryRequest::get(&repository, String::new(), 0)
+            };
+            request.task()
+        };
+        for (method, content, wanted) in [
+            (Method::GET, None, ServerTask::Answer),
+            (Method::HEAD, None, ServerTask::Answer),
+            (Method::DELETE, None, ServerTask::Answer),
+            // Opens an upload session.
+            (Method::POST, Some(&b""[..]), ServerTask::Answer),
+            // Has the blob.
+            (Method::POST, Some(&b"blob"[..]), ServerTask::Store),
+            (Method::PATCH, Some(&b"chunk"[..]), ServerTask::Store),
+            (Method::PUT, Some(&b"manifest"[..]), ServerTask::Store),
+            // Completes an upload in chunks.
+            (Method::PUT, Some(&b""[..]), ServerTask::Store),
+        ] {
+            assert_eq!(
+                task(method.clone(), content),
+                wanted,
+                "{method} {content:?}"
+            );
+        }
     }
 }

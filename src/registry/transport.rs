@@ -12,7 +12,7 @@ use super::response::unreachable;
 use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
 pub(super) use crate::http::authority;
-use crate::http::{Client, RequestTimer, Response};
+use crate::http::{Client, RequestTimer, Response, ServerTask};
 
 /// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
 /// delay requests to others.
@@ -64,15 +64,18 @@ impl Transport {
         request: Request,
         limit: u64,
     ) -> Result<Response, RegistryErrorKind> {
-        self.open(request).await?.read(limit).await
+        let stream = self.open(request, ServerTask::Answer).await?;
+        stream.read(limit).await
     }
 
     /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
+    /// The server may be silent for as long as `task` takes.
     ///
     /// Every request of this module is sent here, except for the bodies of large uploads.
     pub(super) async fn open(
         &self,
         request: Request,
+        task: ServerTask,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
         // The semaphore is never closed, so this always waits for a permit.
@@ -87,7 +90,7 @@ impl Transport {
             None => None,
         };
         let timer = RequestTimer::start(&self.events, &request);
-        let response = self.http.execute(request).await;
+        let response = self.http.execute(request, task).await;
         let response = response.map_err(|error| unreachable(&url, error))?;
         StreamingResponse::new(response, &method, timer, permit).await
     }

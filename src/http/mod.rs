@@ -25,7 +25,7 @@ pub use names::{NameError, NameResolver, NameSettings};
 pub use proxies::Proxies;
 pub use request_timer::{RequestTimer, authority};
 pub use response::{Response, retry_after};
-pub use retry::{Transient, with_retries};
+pub use retry::{Transient, with_progress, with_retries};
 pub use timeouts::{ServerTask, Timeouts};
 pub use transport_error::{TransportError, TransportErrorKind, UsedProxy};
 

@@ -272,6 +272,16 @@ impl RegistryErrorKind {
         }
     }
 
+    /// True if there was no response, or a temporary one that says nothing about the request.
+    pub(super) fn is_unavailable(&self) -> bool {
+        match self.refusal() {
+            Some(refusal) => {
+                refusal.is_throttling() || matches!(refusal.status, 408 | 502 | 503 | 504)
+            }
+            None => self.is_transient(),
+        }
+    }
+
     pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
         match self.class() {
             ErrorClass::Refused(refusal) => Some(refusal),

@@ -1,22 +1,18 @@
-//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
-//! are counted and hashed on the way, and the last bytes are sent only after size and digest match. No registry ever
-//! has the whole of a corrupt blob, even if it checks little itself.
+//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into requests
+//! (`VerifyingStream`). Each request may take any time while bytes move.
 
+use std::ops::Range;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::Bytes;
-use futures_util::stream::try_unfold;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Request};
 
 use super::error::RegistryErrorKind;
-use super::integrity::{check_digest, check_size};
+use super::prefix::Prefix;
 use super::response::{ERROR_MAX_BYTES, authority, unreachable};
-use super::stream::Stream;
 use super::streaming_response::StreamingResponse;
-use crate::domain::{Descriptor, Digester, Events};
+use crate::domain::{Descriptor, Events};
 use crate::http::{Client, RequestTimer, Response, ServerTask, TransportError, TransportErrorKind};
 
 /// The large uploads of a run.
@@ -38,25 +34,21 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// The state of one large upload.
-#[derive(Debug, Default)]
+/// The state of one large upload, which its content and its requests share.
+#[derive(Debug)]
 pub(super) struct LargeUpload {
-    bytes: AtomicU64,
     of: u64,
-    /// The final result, set once: success, or the error of the content.
-    end: Mutex<Option<Result<(), RegistryErrorKind>>>,
+    state: Mutex<LargeUploadState>,
 }
 
-/// The stream behind the bodies of requests.
 #[derive(Debug)]
-pub(super) struct VerifyingStream {
-    source: Stream,
-    blob: Descriptor,
-    upload: Arc<LargeUpload>,
-    digester: Digester,
-    /// The number of bytes received.
-    arrived: u64,
-    last: Option<Bytes>,
+struct LargeUploadState {
+    /// The bytes that were passed on.
+    sent: Prefix,
+    /// The error of the content, if there is one.
+    failure: Option<RegistryErrorKind>,
+    /// True if no more bytes may be passed on.
+    is_closed: bool,
 }
 
 impl LargeUploads {
@@ -68,38 +60,28 @@ impl LargeUploads {
         }
     }
 
-    /// Prepares `source`, whose content must be `blob`. Errors of the content are in the [`LargeUpload`], whatever the
-    /// result of the requests.
-    pub(super) fn begin(
-        &self,
-        source: Stream,
-        blob: &Descriptor,
-    ) -> (Arc<LargeUpload>, VerifyingStream) {
+    /// Registers the upload of `blob`, of which the registry has the bytes `stored`.
+    pub(super) fn begin(&self, blob: &Descriptor, stored: Prefix) -> Arc<LargeUpload> {
         let upload = Arc::new(LargeUpload {
             of: blob.size,
-            ..LargeUpload::default()
+            state: Mutex::new(LargeUploadState {
+                sent: stored,
+                failure: None,
+                is_closed: false,
+            }),
         });
         if let Ok(mut uploads) = self.uploads.lock() {
             uploads.retain(|upload| upload.strong_count() > 0);
             uploads.push(Arc::downgrade(&upload));
         }
-        let content = VerifyingStream {
-            source,
-            blob: blob.clone(),
-            upload: Arc::clone(&upload),
-            digester: Digester::of(blob.digest.algorithm()),
-            arrived: 0,
-            last: None,
-        };
-        (upload, content)
+        upload
     }
 
     /// Returns the progress of the open uploads, or `None` if there are none.
     pub(super) fn progress(&self) -> Option<Progress> {
         let uploads = self.uploads.lock().ok()?;
         let uploads: Vec<_> = uploads.iter().filter_map(Weak::upgrade).collect();
-        let sent = uploads.iter();
-        let sent = sent.map(|upload| upload.bytes.load(Ordering::Relaxed));
+        let sent = uploads.iter().map(|upload| upload.sent_bytes());
         (!uploads.is_empty()).then(|| Progress {
             blobs: uploads.len(),
             bytes: sent.fold(0, u64::saturating_add),
@@ -111,24 +93,26 @@ impl LargeUploads {
         })
     }
 
-    /// Sends `request` once, with a `body` of `length` bytes that belong to `upload`. It may take any time while bytes
-    /// move.
+    /// Sends `request` once. Its `body` has these `bytes` of the blob.
     pub(super) async fn send(
         &self,
         mut request: Request,
         body: Body,
-        length: u64,
+        bytes: Range<u64>,
         upload: &LargeUpload,
     ) -> Result<Response, RegistryErrorKind> {
         let headers = request.headers_mut();
+        let length = bytes.end - bytes.start;
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(body);
-        self.send_within_timeouts(request, upload).await
+        self.send_within_timeouts(request, bytes.end, upload).await
     }
 
+    /// Sends `request`, which has the bytes of the blob up to `end`.
     async fn send_within_timeouts(
         &self,
         request: Request,
+        end: u64,
         upload: &LargeUpload,
     ) -> Result<Response, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
@@ -144,16 +128,11 @@ impl LargeUploads {
         let timer = RequestTimer::start(&self.events, &request);
         let mut sending = pin!(self.http.upload(request));
         let response = loop {
-            let sent_before = upload.bytes.load(Ordering::Relaxed);
-            let task = if upload.is_whole() {
-                ServerTask::Store
-            } else {
-                ServerTask::Receive
-            };
-            let silence = self.http.silence(task);
+            let sent_before = upload.sent_bytes();
+            let silence = self.http.silence(task(sent_before, end));
             match tokio::time::timeout(silence, &mut sending).await {
                 Ok(sent) => break sent.map_err(|error| unreachable(&url, error))?,
-                Err(_) if upload.bytes.load(Ordering::Relaxed) > sent_before => (),
+                Err(_) if upload.sent_bytes() > sent_before => (),
                 Err(elapsed) => return Err(stalled(elapsed)),
             }
         };
@@ -167,71 +146,72 @@ impl LargeUploads {
     }
 }
 
+/// Returns the task of a server that receives bytes up to `end`, of which the first `sent` were sent.
+fn task(sent: u64, end: u64) -> ServerTask {
+    if sent < end {
+        ServerTask::Receive
+    } else {
+        ServerTask::Store
+    }
+}
+
 impl LargeUpload {
-    /// True if the whole blob was sent and was correct.
+    /// Returns the bytes that were passed on so far.
+    pub(super) fn sent(&self) -> Prefix {
+        self.state().sent.clone()
+    }
+
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.state().sent.length
+    }
+
+    /// True if the whole blob was sent. It was correct, or its last bytes would not have been sent.
     pub(super) fn is_whole(&self) -> bool {
-        matches!(self.end.lock().as_deref(), Ok(Some(Ok(()))))
+        self.sent_bytes() == self.of
     }
 
     /// Returns the error of the content, if there is one.
     pub(super) fn error(&self) -> Option<RegistryErrorKind> {
-        let end = self.end.lock().ok()?;
-        end.as_ref()?.as_ref().err().cloned()
+        self.state().failure.clone()
     }
 
-    fn finish(&self, end: Result<(), RegistryErrorKind>) {
-        if let Ok(mut own) = self.end.lock() {
-            *own = Some(end);
+    /// Stops the content, and returns the bytes that were passed on. The HTTP library may read on in a body whose
+    /// request has failed.
+    pub(super) fn close(&self) -> Prefix {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.sent.clone()
+    }
+
+    /// Notes the bytes that are passed on. Fails if they must not be.
+    pub(super) fn pass(&self, passed: &Prefix) -> Result<(), RegistryErrorKind> {
+        let mut state = self.state();
+        if state.is_closed {
+            let cause = "the upload has ended".to_owned();
+            return Err(RegistryErrorKind::never_asked("", cause));
         }
+        state.sent = passed.clone();
+        Ok(())
+    }
+
+    /// Notes an error of the content.
+    pub(super) fn fail(&self, kind: &RegistryErrorKind) {
+        self.state().failure = Some(kind.clone());
+    }
+
+    fn state(&self) -> MutexGuard<'_, LargeUploadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl VerifyingStream {
-    /// Returns all bytes as one body.
-    pub(super) fn body(self) -> Body {
-        Body::wrap_stream(try_unfold(self, async |mut content| {
-            let bytes = content.next_bytes().await?;
-            Ok::<_, RegistryErrorKind>(bytes.map(|bytes| (bytes, content)))
-        }))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Returns the next bytes, or `None` at the end.
-    pub(super) async fn next_bytes(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
-        let next = self.advance().await;
-        match &next {
-            Ok(Some(bytes)) => {
-                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                self.upload.bytes.fetch_add(length, Ordering::Relaxed);
-            }
-            Ok(None) => (),
-            Err(kind) => self.upload.finish(Err(kind.clone())),
-        }
-        next
-    }
-
-    /// Returns the bytes before the next ones, or the last bytes if size and digest match.
-    async fn advance(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
-        while let Some(bytes) = self.source.next_bytes().await? {
-            // SECURITY: HTTP/2 may end a body with an empty frame. If it were kept back instead of the last bytes, a
-            // whole corrupt blob would be sent.
-            if bytes.is_empty() {
-                continue;
-            }
-            self.arrived += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if self.arrived > self.blob.size {
-                check_size(self.arrived, &self.blob)?;
-            }
-            self.digester.add(&bytes);
-            if let Some(last) = self.last.replace(bytes) {
-                return Ok(Some(last));
-            }
-        }
-        check_size(self.arrived, &self.blob)?;
-        let Some(last) = self.last.take() else {
-            return Ok(None);
-        };
-        check_digest(self.digester.clone().finish(), &self.blob.digest)?;
-        self.upload.finish(Ok(()));
-        Ok(Some(last))
+    #[test]
+    fn last_byte_of_a_request_gives_the_server_time_to_store() {
+        assert_eq!(task(0, 10), ServerTask::Receive);
+        assert_eq!(task(9, 10), ServerTask::Receive);
+        assert_eq!(task(10, 10), ServerTask::Store);
     }
 }

@@ -4,6 +4,7 @@
 
 mod auth;
 mod aws;
+mod blob_source;
 mod blobs;
 mod challenge;
 mod chunks;
@@ -22,12 +23,14 @@ mod error_response;
 mod ghcr_retry_after;
 mod host_features;
 mod integrity;
+mod interrupted_upload;
 mod large_uploads;
 mod manifest_writes;
 mod manifests;
 mod many_tags;
 mod missing_repository;
 mod open_uploads;
+mod prefix;
 mod reader;
 mod redirects;
 mod referrer_list;
@@ -45,6 +48,7 @@ mod token_grants;
 mod transport;
 mod upload_session;
 mod uploads;
+mod verifying_stream;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,8 +1,9 @@
 //! Sends one request to a registry: address, authorization, retries.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Request, Url};
 
 use super::RegistrySettings;
@@ -15,7 +16,7 @@ use super::response;
 use super::streaming_response::StreamingResponse;
 use super::transport::Transport;
 use crate::domain::{Digest, Repository};
-use crate::http::{BodyError, Response, ServerTask, Transient, TransportErrorKind, with_retries};
+use crate::http::{BodyError, Response, ServerTask, Transient, TransportErrorKind, with_progress};
 
 /// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
 /// scopes.
@@ -41,6 +42,8 @@ pub(super) struct RegistryRequest<'a> {
     pub(super) accept: Option<&'a str>,
     /// Media type and bytes.
     pub(super) content: Option<(&'a str, &'a [u8])>,
+    /// The first byte that is wanted of a blob.
+    pub(super) first_byte: u64,
     /// The condition under which the registry may process the request.
     pub(super) condition: Option<Condition>,
     /// The longest body that is read from a successful response.
@@ -65,6 +68,7 @@ impl<'a> RegistryRequest<'a> {
             access: Access::Pull,
             accept: None,
             content: None,
+            first_byte: 0,
             condition: None,
             limit,
         }
@@ -118,13 +122,26 @@ impl RequestSender {
         E: Transient,
         Run: Future<Output = Result<T, E>>,
     {
-        with_retries(
-            self.transport().retry_policy,
-            &self.transport().events,
-            what,
-            attempt,
-        )
-        .await
+        self.with_progress(what, &AtomicU64::new(0), attempt).await
+    }
+
+    /// Like [`Self::with_retries`], for an attempt that continues the one before: see [`with_progress`].
+    pub(super) async fn with_progress<T, E, Run>(
+        &self,
+        what: &str,
+        progress: &AtomicU64,
+        attempt: impl FnMut() -> Run,
+    ) -> Result<T, E>
+    where
+        E: Transient,
+        Run: Future<Output = Result<T, E>>,
+    {
+        let Transport {
+            retry_policy,
+            events,
+            ..
+        } = self.transport();
+        with_progress(*retry_policy, events, what, progress, attempt).await
     }
 
     /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
@@ -252,6 +269,9 @@ impl RequestSender {
         let mut builder = self.transport().request(request.method.clone(), url);
         if let Some(accept) = request.accept {
             builder = builder.header(ACCEPT, accept);
+        }
+        if request.first_byte > 0 {
+            builder = builder.header(RANGE, format!("bytes={}-", request.first_byte));
         }
         if let Some(condition) = &request.condition {
             let (name, value) = condition.header();

@@ -106,6 +106,7 @@ async fn send_delete(
         access: Access::PullPush,
         accept: None,
         content: None,
+        first_byte: 0,
         condition: None,
         limit: ERROR_MAX_BYTES,
     };

@@ -11,6 +11,7 @@ mod files;
 mod integrity;
 pub(crate) mod properties;
 mod redirects;
+mod resumed;
 mod retries;
 mod slow;
 mod tokens;

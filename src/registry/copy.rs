@@ -14,6 +14,7 @@ use super::copy_failure::CopyFailure;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_digest, check_size};
 use super::interrupted_upload::{InterruptedUpload, UploadFailure, UploadForm};
+use super::large_uploads::Slot;
 use super::prefix::Prefix;
 use super::reader::RegistryReader;
 use super::redirects::open_blob;
@@ -40,7 +41,7 @@ pub enum Copied {
 /// The content of a blob, ready to be written.
 enum BlobContent {
     Small(Vec<u8>),
-    Large(Stream),
+    Large(Stream, Slot),
 }
 
 /// The work that is left for an upload that broke off.
@@ -247,15 +248,15 @@ impl<'a> BlobCopy<'a> {
                 .finish(&upload, digest, &bytes)
                 .await
                 .map_err(CopyFailure::Destination),
-            (BlobContent::Large(source), Some(upload)) => {
-                self.ended(stream(uploader, upload, source, self.blob).await)
+            (BlobContent::Large(source, slot), Some(upload)) => {
+                self.ended(stream(uploader, upload, (source, slot), self.blob).await)
             }
-            (BlobContent::Large(source), None) => {
+            (BlobContent::Large(source, slot), None) => {
                 let upload = uploader
                     .begin(self.to, digest.algorithm())
                     .await
                     .map_err(CopyFailure::Destination)?;
-                self.ended(stream(uploader, upload, source, self.blob).await)
+                self.ended(stream(uploader, upload, (source, slot), self.blob).await)
             }
         }
     }
@@ -354,8 +355,9 @@ impl<'a> BlobCopy<'a> {
     async fn open_content(&self) -> Result<BlobContent, RegistryErrorKind> {
         let (sender, blob) = (&self.uploader.sender, self.blob);
         if blob.size > SINGLE_POST_MAX_BYTES {
+            let slot = self.slot().await;
             let (stream, _) = self.from.open(sender, blob, 0).await?;
-            return Ok(BlobContent::Large(stream.release_permit()));
+            return Ok(BlobContent::Large(stream.release_permit(), slot));
         }
         let (stream, _) = self.from.open(sender, blob, 0).await?;
         let bytes = stream.read(blob.size).await?;
@@ -365,7 +367,11 @@ impl<'a> BlobCopy<'a> {
     }
 
     /// Opens the source after the bytes `before`, or at its start. Returns the bytes that are left out.
-    async fn open_after(&self, before: &Prefix) -> Result<(Stream, Prefix), RegistryErrorKind> {
+    async fn open_after(
+        &self,
+        before: &Prefix,
+    ) -> Result<(Stream, Prefix, Slot), RegistryErrorKind> {
+        let slot = self.slot().await;
         let opened = self
             .from
             .open(&self.uploader.sender, self.blob, before.length);
@@ -375,6 +381,12 @@ impl<'a> BlobCopy<'a> {
         } else {
             Prefix::empty(self.blob.digest.algorithm())
         };
-        Ok((stream.release_permit(), left_out))
+        Ok((stream.release_permit(), left_out, slot))
+    }
+
+    /// Waits until a blob of this size may be sent. The source is opened after that, or it would wait, too.
+    async fn slot(&self) -> Slot {
+        let large = &self.uploader.large;
+        large.slot(self.to.host(), self.blob.size).await
     }
 }

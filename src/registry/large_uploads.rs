@@ -1,25 +1,35 @@
 //! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into requests
 //! (`VerifyingStream`). Each request may take any time while bytes move.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Request};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::RegistryErrorKind;
 use super::prefix::Prefix;
 use super::response::{ERROR_MAX_BYTES, authority, unreachable};
 use super::streaming_response::StreamingResponse;
-use crate::domain::{Descriptor, Events};
+use crate::domain::{Descriptor, Events, Host};
 use crate::http::{Client, RequestTimer, Response, ServerTask, TransportError, TransportErrorKind};
+
+/// The permits for the blobs that are sent to one host at the same time: six small ones, or two large ones. A run that is
+/// stopped loses what it has sent of each.
+const PERMITS: u32 = 12;
+/// The permits that a blob takes. Beyond [`SMALL_BYTES`] each doubling of its size takes one more.
+const PERMITS_OF_A_BLOB: RangeInclusive<u32> = 2..=6;
+const SMALL_BYTES: u64 = 4 << 20;
 
 /// The large uploads of a run.
 #[derive(Debug)]
 pub(super) struct LargeUploads {
     http: Client,
     events: Events,
+    permits: Mutex<BTreeMap<Host, Arc<Semaphore>>>,
     uploads: Mutex<Vec<Weak<LargeUpload>>>,
 }
 
@@ -41,8 +51,16 @@ pub(super) struct LargeUpload {
     state: Mutex<LargeUploadState>,
 }
 
+/// The right to send a blob to a host. It ends with the last byte, so that a registry that takes long to store a blob
+/// delays no other.
+#[derive(Debug)]
+pub(super) struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 #[derive(Debug)]
 struct LargeUploadState {
+    slot: Slot,
     /// The bytes that were passed on.
     sent: Prefix,
     /// The error of the content, if there is one.
@@ -56,15 +74,30 @@ impl LargeUploads {
         Self {
             http,
             events,
+            permits: Mutex::default(),
             uploads: Mutex::default(),
         }
     }
 
+    /// Waits until a blob of this size may be sent to `host`.
+    pub(super) async fn slot(&self, host: &Host, size: u64) -> Slot {
+        let semaphore = {
+            let mut hosts = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(PERMITS as usize));
+            Arc::clone(hosts.entry(host.clone()).or_insert_with(new))
+        };
+        // The semaphore is never closed, so this always succeeds.
+        Slot {
+            _permit: semaphore.acquire_many_owned(permits(size)).await.ok(),
+        }
+    }
+
     /// Registers the upload of `blob`, of which the registry has the bytes `stored`.
-    pub(super) fn begin(&self, blob: &Descriptor, stored: Prefix) -> Arc<LargeUpload> {
+    pub(super) fn begin(&self, blob: &Descriptor, stored: Prefix, slot: Slot) -> Arc<LargeUpload> {
         let upload = Arc::new(LargeUpload {
             of: blob.size,
             state: Mutex::new(LargeUploadState {
+                slot,
                 sent: stored,
                 failure: None,
                 is_closed: false,
@@ -146,12 +179,27 @@ impl LargeUploads {
     }
 }
 
+/// Returns the number of permits that a blob of this size takes.
+fn permits(size: u64) -> u32 {
+    let (least, most) = PERMITS_OF_A_BLOB.into_inner();
+    let times = size.div_ceil(SMALL_BYTES).max(1);
+    let doublings = (times - 1).checked_ilog2().map_or(0, |log| log + 1);
+    most.min(least + doublings)
+}
+
 /// Returns the task of a server that receives bytes up to `end`, of which the first `sent` were sent.
 fn task(sent: u64, end: u64) -> ServerTask {
     if sent < end {
         ServerTask::Receive
     } else {
         ServerTask::Store
+    }
+}
+
+impl Slot {
+    /// Returns the slot of an upload that sends nothing.
+    pub(super) fn none() -> Self {
+        Self { _permit: None }
     }
 }
 
@@ -180,6 +228,7 @@ impl LargeUpload {
     pub(super) fn close(&self) -> Prefix {
         let mut state = self.state();
         state.is_closed = true;
+        state.slot = Slot::none();
         state.sent.clone()
     }
 
@@ -191,6 +240,9 @@ impl LargeUpload {
             return Err(RegistryErrorKind::never_asked("", cause));
         }
         state.sent = passed.clone();
+        if passed.length == self.of {
+            state.slot = Slot::none();
+        }
         Ok(())
     }
 
@@ -206,12 +258,57 @@ impl LargeUpload {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::domain::Algorithm;
+
+    #[test]
+    fn fewer_blobs_are_sent_at_once_if_they_are_large() {
+        let at_once = |mib: u64| PERMITS / permits(mib << 20);
+        let numbers = [0, 4, 5, 8, 9, 16, 17, 32, 4096].map(at_once);
+        assert_eq!(numbers, [6, 6, 4, 4, 3, 3, 2, 2, 2]);
+        assert_eq!(permits(u64::MAX), 6);
+    }
 
     #[test]
     fn last_byte_of_a_request_gives_the_server_time_to_store() {
         assert_eq!(task(0, 10), ServerTask::Receive);
         assert_eq!(task(9, 10), ServerTask::Receive);
         assert_eq!(task(10, 10), ServerTask::Store);
+    }
+
+    fn blob(size: u64) -> Descriptor {
+        let text = format!(
+            r#"{{"mediaType":"a/b","digest":"{}","size":{size}}}"#,
+            Algorithm::Sha256.digest(b"")
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn blob_that_is_sent_whole_makes_room_for_the_next() {
+        let large = LargeUploads::new(Client::for_tests().unwrap(), Events::silent());
+        let (host, size): (Host, u64) = ("ghcr.io".parse().unwrap(), u64::MAX);
+        let nothing = Prefix::empty(Algorithm::Sha256);
+        let first = large.slot(&host, size).await;
+        let second = large.slot(&host, size).await;
+        assert!(large.slot(&host, size).now_or_never().is_none());
+        // Another host has room of its own.
+        let other = "quay.io".parse().unwrap();
+        assert!(large.slot(&other, size).now_or_never().is_some());
+
+        let upload = large.begin(&blob(1), nothing.clone(), first);
+        upload.pass(&nothing).unwrap();
+        assert!(large.slot(&host, size).now_or_never().is_none());
+        upload.close();
+        assert!(upload.pass(&nothing).is_err());
+        let third = large.slot(&host, size).now_or_never().unwrap();
+
+        let upload = large.begin(&blob(0), nothing.clone(), second);
+        upload.pass(&nothing).unwrap();
+        assert!(upload.is_whole());
+        let fourth = large.slot(&host, size).now_or_never();
+        assert!(fourth.is_some(), "beside {third:?}");
     }
 }

@@ -13,7 +13,7 @@ use super::copy_failure::CopyFailure;
 use super::error::RegistryErrorKind;
 use super::host_features::{Chunking, Scheme};
 use super::interrupted_upload::{InterruptedUpload, UploadFailure, UploadForm};
-use super::large_uploads::LargeUpload;
+use super::large_uploads::{LargeUpload, Slot};
 use super::prefix::Prefix;
 use super::response::authority;
 use super::sender::RegistryRequest;
@@ -40,13 +40,13 @@ struct StreamedUpload<'a> {
 pub(super) async fn stream(
     uploader: &Uploader,
     upload: Upload,
-    source: Stream,
+    (source, slot): (Stream, Slot),
     blob: &Descriptor,
 ) -> Result<(), UploadFailure> {
     let features = uploader.sender.features();
     let chunking = features.chunking(upload.repository.host());
     let nothing = Prefix::empty(blob.digest.algorithm());
-    let state = uploader.large.begin(blob, nothing.clone());
+    let state = uploader.large.begin(blob, nothing.clone(), slot);
     let content = SharedStream::new(VerifyingStream::new(source, blob, &state, nothing));
     let streamed = StreamedUpload {
         uploader,
@@ -67,10 +67,10 @@ pub(super) async fn resume(
     uploader: &Uploader,
     interrupted: InterruptedUpload,
     stored: u64,
-    (source, before): (Stream, Prefix),
+    (source, before, slot): (Stream, Prefix, Slot),
     blob: &Descriptor,
 ) -> Result<(), UploadFailure> {
-    let state = uploader.large.begin(blob, before.clone());
+    let state = uploader.large.begin(blob, before.clone(), slot);
     let mut content = VerifyingStream::new(source, blob, &state, before);
     let skipped = content.skip(stored, interrupted.sent.clone()).await;
     if let Err(kind) = skipped {
@@ -107,7 +107,7 @@ pub(super) async fn complete(
     let streamed = StreamedUpload {
         uploader,
         blob,
-        state: uploader.large.begin(blob, whole.clone()),
+        state: uploader.large.begin(blob, whole.clone(), Slot::none()),
         earlier: Vec::new(),
         resumed_at: Some(whole.length),
     };

@@ -103,9 +103,13 @@ impl AuthCache {
         token.is_some_and(|token| !token_lacks_push(token.secret.expose(), repository.path()))
     }
 
-    /// Returns the source of the credentials for `repository`, if its host has sent a challenge.
+    /// True if `host` has sent a challenge. Without one it gets no credentials.
+    pub(super) fn is_challenged(&self, host: &Host) -> bool {
+        self.challenge(host).is_some()
+    }
+
+    /// Returns the source of the credentials for `repository`, which may not have been sent.
     pub(super) fn source_for(&self, repository: &Repository) -> Option<&'static str> {
-        self.challenge(repository.host())?;
         if self.credentials.aws_for(repository).is_some() {
             return Some("the AWS environment");
         }
@@ -132,12 +136,17 @@ impl AuthCache {
         }
     }
 
-    /// Returns the credential helper that may have credentials for `repository`, if requests to it are anonymous.
+    /// Returns the credential helper that has credentials for `repository`, by the docker config, or that may have some
+    /// if requests are anonymous.
     pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
-        let is_anonymous = matches!(self.credentials.find(repository), Ok(None))
-            && self.credentials.aws_for(repository).is_none();
-        let helper = self.credentials.default_helper()?;
-        is_anonymous.then(|| helper.to_owned())
+        if self.credentials.aws_for(repository).is_some() {
+            return None;
+        }
+        match self.credentials.find(repository) {
+            Ok(Some(_)) => None,
+            Ok(None) => self.credentials.default_helper().map(str::to_owned),
+            Err(needed) => Some(needed.helper),
+        }
     }
 
     /// Returns the authorization for a request that has not been refused yet. Nothing is guessed: a host without a

@@ -304,6 +304,7 @@ impl RequestSender {
             object,
             repository: repository.clone(),
             credentials: auth.source_for(repository),
+            is_challenged: auth.is_challenged(repository.host()),
             helper: auth.unused_helper(repository),
             kind,
         }

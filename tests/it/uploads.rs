@@ -417,3 +417,20 @@ fn timeout_ends_a_run_whose_content_is_being_stored() {
         outcome.says(&["the run exceeded `timeout`", "; or raise `timeout`"]);
     }
 }
+
+#[test]
+fn hint_names_the_blobs_that_start_again() {
+    let passage = Passage::new(Options::new(), 9 * MIB);
+    let layer = format!("*/blobs/{}", passage.layer);
+    passage
+        .source
+        .fault(Fault::on("GET", &layer).stalled_body());
+    let stopped = passage.publish().input("timeout", "4s").end_with(1);
+    let hint = "hint: run it again; completed steps are skipped. The next run sends 1 large blob (4 of 9 MB were sent) again from the start; or raise `timeout`";
+    stopped.says(&[hint]);
+    // Nothing is in progress.
+    let late = Fault::on("GET", "*/manifests/*").delay(Duration::from_mins(10));
+    passage.source.fault(late);
+    let stopped = passage.publish().input("timeout", "4s").end_with(1);
+    stopped.says(&["hint: run it again; completed steps are skipped; or raise `timeout`"]);
+}

@@ -78,28 +78,8 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
             )
         }
         Ask::PutTags => write_tags(registry, &home).await,
-        Ask::ReplaceTag => {
-            let tag = tag_with_etag(registry).await;
-            let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
-            let rule = rule_for(&held, Probe::Nothing);
-            let put = registry.replace_tag(&tag, rule, &index, OTHER);
-            match put.await {
-                Ok(Replaced::Written(_)) => Means::Done,
-                Ok(Replaced::HeldOther) => Means::OtherWay,
-                Err(_) => Means::Unknown,
-            }
-        }
-        Ask::ProbeConditions => {
-            let tag = tag_with_etag(registry).await;
-            let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
-            let rule = rule_for(&held, Probe::Conditions);
-            let put = registry.replace_tag(&tag, rule, &index, OTHER);
-            match put.await {
-                Ok(Replaced::Written(_)) => Means::Done,
-                Ok(Replaced::HeldOther) => Means::OtherWay,
-                Err(_) => Means::Unknown,
-            }
-        }
+        Ask::ReplaceTag => replace(registry, Probe::Nothing).await,
+        Ask::ProbeConditions => replace(registry, Probe::Conditions).await,
         Ask::AllTags => all_tags(registry, &home)
             .await
             .map_or(Means::Unknown, |_| Means::Done),
@@ -162,6 +142,18 @@ async fn tag_with_etag(registry: &Registry) -> FullTag {
     let found = registry.manifest_digest(&tag.repository, &reference);
     assert_eq!(found.await.unwrap(), Some(Digest::of(MANIFEST)));
     tag
+}
+
+/// Replaces the content of a tag that has an `ETag`.
+async fn replace(registry: &Registry, probe: Probe) -> Means {
+    let tag = tag_with_etag(registry).await;
+    let (held, index) = (Digest::of(MANIFEST), MediaType::OciIndex);
+    let put = registry.replace_tag(&tag, rule_for(&held, probe), &index, OTHER);
+    match put.await {
+        Ok(Replaced::Written(_)) => Means::Done,
+        Ok(Replaced::HeldOther) => Means::OtherWay,
+        Err(_) => Means::Unknown,
+    }
 }
 
 async fn write_tags(registry: &Registry, repository: &Repository) -> Means {

@@ -230,7 +230,10 @@ fn list_verdict(error: &ListError) -> Diagnosis {
         ListError::Contended { .. } => {
             Failure.with_cure("many jobs sign this digest at once; run it again")
         }
-        ListError::Unwritable(_) | ListError::TooMany { .. } => Failure.without_cure(),
+        ListError::TooMany { .. } => {
+            Failure.with_cure("delete unneeded referrers of the image manually")
+        }
+        ListError::Unwritable(_) => Failure.without_cure(),
     }
 }
 

@@ -6,10 +6,10 @@ use std::future::Future;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::{Events, FullTag, RetryPolicy, TagContent};
-use crate::registry::{RegistryError, RegistryReader, is_placeholder};
+use crate::registry::{REQUESTS_MAX, RegistryError, RegistryReader, is_placeholder};
 
-/// The maximum number of concurrent requests.
-pub(crate) const REQUESTS_PARALLEL: usize = 16;
+/// The maximum number of concurrent tasks of one step, as many as a host may get requests at once.
+pub(crate) const REQUESTS_PARALLEL: usize = REQUESTS_MAX;
 /// The maximum depth of nested indexes.
 pub(crate) const DEPTH_MAX: usize = 4;
 /// The maximum number of manifests in one index, at all depths.

@@ -63,7 +63,7 @@ impl KnownSource {
             Source::Layout(layout) => Ok(AllReferrers {
                 entries: Entries {
                     listed: layout.referrers(subject).to_vec(),
-                    broken: 0,
+                    ..Entries::default()
                 },
                 ..AllReferrers::default()
             }),

@@ -29,9 +29,9 @@ const PING_TIMEOUT: Duration = STALL_TIMEOUT.saturating_sub(PING_INTERVAL);
 /// HTTP/2: the most bytes of one body that may arrive before it is read. All bodies of a host share one connection.
 /// Unread bytes must leave room for the other bodies, or the connection stalls.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// HTTP/2: the number of bodies of one host that may wait unread. That is one for each concurrent request, and as many
-/// again for copies of blobs.
-const UNREAD_BODIES_MAX: u32 = 16;
+/// HTTP/2: the number of bodies of one host that may wait unread. That is one for each of the 32 concurrent requests, and
+/// a few for copies of blobs.
+const UNREAD_BODIES_MAX: u32 = 40;
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * UNREAD_BODIES_MAX;
 /// HTTP/2: the limit for headers, equal to the library's limit for HTTP/1.1.
 const HEADERS_MAX_BYTES: u32 = 8192 + 4096 * 100;

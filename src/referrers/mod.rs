@@ -21,7 +21,7 @@ pub use error::ListError;
 pub(crate) use index::merge;
 pub(crate) use push::{HeldLists, NewEntries, ReferrerLists, push_referrer};
 pub(crate) use read::{
-    AllReferrers, KnownTags, ReadOrder, ReferrerBatch, ReferrerBatches, SeenReferrers,
+    AllReferrers, KnownTags, ListKeeper, ReadOrder, ReferrerList, ReferrerReader, SeenReferrers,
     all_referrers,
 };
 pub(crate) use repair::remove_dead_entries;

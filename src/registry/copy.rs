@@ -198,6 +198,7 @@ impl<'a> BlobCopy<'a> {
     /// Reads the blob and writes it into `upload`, or into a new upload session.
     async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let (uploader, digest) = (self.uploader, &self.blob.digest);
+        let _memory = uploader.large.memory_for(self.blob.size).await;
         // The session begins while the source responds.
         let (source, session) = (Box::pin(self.open_source()), Box::pin(self.begin(upload)));
         let (content, upload) = tokio::join!(source, session);

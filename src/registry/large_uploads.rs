@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Request};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::error::RegistryErrorKind;
 use super::integrity::{check_digest, check_size};
@@ -25,12 +26,22 @@ use crate::http::{
 /// The longest time for a registry to store a complete upload. Some registries then copy the blob to another storage.
 const COMMIT: Duration = Duration::from_mins(5);
 
+/// The most bytes that one copy of a blob keeps in memory: those that arrived and are not sent yet.
+const COPY_MAX_BYTES: u64 = 1 << 20;
+/// The number of copies of large blobs that run at once. More of them would share the same bandwidth.
+const LARGE_COPIES_MAX: u64 = 6;
+/// The unit of the permits for memory.
+const MEMORY_UNIT_BYTES: u64 = 1024;
+const MEMORY_UNITS: u64 = LARGE_COPIES_MAX * COPY_MAX_BYTES / MEMORY_UNIT_BYTES;
+
 /// The large uploads of a run.
 #[derive(Debug)]
 pub(super) struct LargeUploads {
     http: Client,
     events: Events,
     uploads: Mutex<Vec<Weak<LargeUpload>>>,
+    /// The memory for copies of blobs, small ones included.
+    memory: Semaphore,
 }
 
 /// The progress of all large uploads.
@@ -71,7 +82,18 @@ impl LargeUploads {
             http,
             events,
             uploads: Mutex::default(),
+            memory: Semaphore::new(usize::try_from(MEMORY_UNITS).unwrap_or(usize::MAX)),
         }
+    }
+
+    /// Waits until there is memory to copy a blob of this size.
+    pub(super) async fn memory_for(&self, size: u64) -> Option<SemaphorePermit<'_>> {
+        let units = size.min(COPY_MAX_BYTES).div_ceil(MEMORY_UNIT_BYTES);
+        // The semaphore is never closed, so this always succeeds.
+        self.memory
+            .acquire_many(u32::try_from(units).ok()?)
+            .await
+            .ok()
     }
 
     /// Prepares `source`, whose content must be `blob`. Errors of the content are in the [`LargeUpload`], whatever the
@@ -235,5 +257,31 @@ impl VerifyingStream {
         check_digest(self.digester.clone().finish(), &self.blob.digest)?;
         self.upload.finish(Ok(()));
         Ok(Some(last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn few_large_copies_or_many_small_ones_run_at_once() {
+        let client = Client::for_tests().unwrap();
+        let large = LargeUploads::new(client, Events::silent());
+        for (size, most) in [
+            (u64::MAX, 6),
+            (1 << 20, 6),
+            (512 << 10, 12),
+            (128 << 10, 48),
+        ] {
+            let mut running = Vec::new();
+            while let Some(memory) = large.memory_for(size).now_or_never() {
+                running.push(memory.unwrap());
+            }
+            assert_eq!(running.len(), most, "{size}");
+        }
+        assert!(large.memory_for(0).now_or_never().is_some());
     }
 }

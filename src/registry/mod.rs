@@ -28,11 +28,13 @@ mod manifests;
 mod many_tags;
 mod missing_repository;
 mod open_uploads;
+mod permits;
 mod placeholder;
 mod reader;
 mod redirects;
 mod referrer_list;
 mod referrers;
+mod request_limit;
 mod response;
 mod sender;
 mod sigv4;
@@ -71,9 +73,9 @@ pub use placeholder::is_placeholder;
 pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
+pub use request_limit::REQUESTS_MAX;
 pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
 pub use tags::{all_tags, has_no_tags, listed_tags};
-pub use transport::REQUESTS_MAX;
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]

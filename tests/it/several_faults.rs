@@ -109,16 +109,12 @@ fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
 
 /// Returns a run that signs many images, and their digests.
 fn seal_many(two: &Two) -> (Action, Vec<String>) {
-    let platforms = [
-        "386", "arm/v5", "arm/v6", "arm/v7", "s390x", "ppc64le", "riscv64", "mips", "mips64",
-        "loong64",
-    ];
-    let push = |platform: &&str| {
-        let platform = format!("linux/{platform}");
+    let push = |number: usize| {
+        let platform = format!("linux/other{number}");
         let registry = two.world.registry();
         registry.push_image(REPOSITORY, &platform, Kind::Oci).digest
     };
-    let images: Vec<String> = platforms.iter().map(push).collect();
+    let images: Vec<String> = (0..25).map(push).collect();
     let action = two.seal().input("digests", images.join("\n"));
     (action.input("recursive", "true"), images)
 }

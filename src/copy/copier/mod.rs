@@ -24,8 +24,8 @@ use crate::registry::RegistryError;
 pub(crate) use position::Node;
 use position::{IfAbsent, InFlight, Part, Position, listed, parts};
 
-/// The maximum number of concurrent blob copies. More of them would share the same bandwidth, and each takes memory.
-const COPIES_MAX: usize = 6;
+/// The maximum number of concurrent blob copies. Large blobs among them wait for memory.
+const COPIES_MAX: usize = 32;
 /// The size up to which blobs of an image that is new to the destination are copied without a check. Copying such a
 /// blob takes no longer than the check.
 const UNCHECKED_MAX_BYTES: u64 = 64 * 1024;

@@ -9,7 +9,7 @@ use crate::domain::{Digest, Reference, Tag};
 use crate::http::Response;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
-use crate::registry::transport::REQUESTS_MAX;
+use crate::registry::request_limit::START;
 
 /// A tag that is read before each attempt to delete it. A deletion that is repeated after an error would otherwise remove
 /// what another run wrote in the meantime.
@@ -22,7 +22,7 @@ pub(super) struct CheckedTag<'a> {
 
 impl<'a> CheckedTag<'a> {
     /// Runs `work` for each tag and returns the results in the order of the tags. No more tags are in work than a host
-    /// gets requests at once, so no other request comes between the read of a tag and its deletion.
+    /// gets requests at once from the start, so few other requests come between the read of a tag and its deletion.
     pub(super) async fn each<T, Run>(
         registry: &'a Registry,
         deletion: TagDeletion<'a>,
@@ -41,7 +41,7 @@ impl<'a> CheckedTag<'a> {
         });
         // Collected, since the compiler cannot follow the lifetimes of a stream of closures.
         let work: Vec<_> = work.collect();
-        stream::iter(work).buffered(REQUESTS_MAX).collect().await
+        stream::iter(work).buffered(START).collect().await
     }
 
     /// Deletes each tag by itself. Returns those that were not deleted.

@@ -9,8 +9,8 @@ use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
 use crate::registry::redirects::{Reach, ReadResponse, send_read};
 use crate::registry::referrers::next_page;
+use crate::registry::request_limit::REQUESTS_MAX;
 use crate::registry::sender::{RegistryRequest, Target};
-use crate::registry::transport::REQUESTS_MAX;
 
 const PAGE_MAX_BYTES: u64 = 4 << 20;
 const PAGES_MAX: usize = 100;

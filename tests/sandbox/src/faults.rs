@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::server::Call;
+
 /// One fault: made by [`Fault::at`] or [`Fault::on`], completed by a method that sets the misbehaviour.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -20,6 +22,8 @@ pub struct Trigger {
 pub(crate) enum Matches {
     /// The k-th request since the fault was added, and those after it.
     From(u64),
+    /// Requests that arrive while this many others have no answer.
+    Beyond(usize),
     Path {
         method: String,
         pattern: String,
@@ -64,6 +68,15 @@ impl Fault {
     pub fn at(k: u64) -> Trigger {
         Trigger {
             matches: Matches::From(k),
+            times: 1,
+        }
+    }
+
+    /// Matches the next request that arrives while `others` requests have no answer, like a registry that serves only so many
+    /// at once.
+    pub fn beyond(others: usize) -> Trigger {
+        Trigger {
+            matches: Matches::Beyond(others),
             times: 1,
         }
     }
@@ -247,17 +260,20 @@ impl Trigger {
 }
 
 impl Matches {
-    /// Reports whether a request triggers the fault. `age` counts the requests since the fault was added, this one included.
-    pub(crate) fn holds(&self, age: u64, asked: &str, path: &str, path_and_query: &str) -> bool {
+    /// Reports whether a request triggers the fault. `age` counts the requests since the fault was added, this one included;
+    /// `others` counts those without an answer, without this one.
+    pub(crate) fn holds(&self, age: u64, others: usize, call: &Call) -> bool {
         match self {
             Self::From(first) => age >= *first,
+            Self::Beyond(most) => others >= *most,
             Self::Path { method, pattern } => {
                 let subject = if pattern.contains('?') {
-                    path_and_query
+                    call.target()
                 } else {
-                    path
+                    call.path.clone()
                 };
-                (method == "*" || method.eq_ignore_ascii_case(asked)) && glob(pattern, subject)
+                (method == "*" || method.eq_ignore_ascii_case(&call.method))
+                    && glob(pattern, &subject)
             }
         }
     }

@@ -234,7 +234,7 @@ impl Work {
 
     /// Logs `call`, and applies its effect unless a fault prevents that.
     pub(crate) async fn answer(&self, call: &Call) -> Answer {
-        let (number, misdeed) = self.traffic.arrived(call);
+        let (request, misdeed) = self.traffic.arrived(call);
         let mut reply = match &misdeed {
             Some(Misdeed::Reset) => return Answer::Reset(INTERNAL_ERROR),
             Some(Misdeed::HangUp) => return Answer::Closed,
@@ -257,7 +257,7 @@ impl Work {
             Some(Misdeed::Delay(time)) => tokio::time::sleep(*time).await,
             _ => (),
         }
-        self.traffic.answered(number, reply.status);
+        self.traffic.answered(request.number, reply.status);
         let afterwards = match misdeed {
             Some(Misdeed::Afterwards(afterwards)) => afterwards,
             _ => Afterwards::Nothing,

@@ -33,7 +33,7 @@ use crate::outcome::Outcome;
 use crate::registry::Progress;
 use crate::signatures::{SigningContext, VerifyingContext};
 
-pub use error::{CommandError, Interruption, Refused, RefusedSubject, TagError};
+pub use error::{CommandError, Interruption, Limit, Refused, RefusedSubject, TagError};
 pub use preflight_error::{PreflightError, UnvouchedImages};
 
 /// The limits that end a run from outside.
@@ -58,6 +58,13 @@ pub(crate) async fn report_progress(context: &Context, every: Duration) -> Infal
             context.events.info(text);
         }
     }
+}
+
+/// Returns the uploads that were cut short as text.
+fn uploads_text(Progress { blobs, bytes, of }: Progress) -> String {
+    let [bytes, of] = [bytes, of].map(|bytes| bytes / 1_000_000);
+    let blob = if blobs == 1 { "blob" } else { "blobs" };
+    format!("{blobs} large {blob} ({bytes} of {of} MB were sent)")
 }
 
 /// The outcome of a command, and the error that stopped it, if any. Neither hides the other.
@@ -118,25 +125,24 @@ pub async fn execute(
             }
         }
     };
+    let mut command = Box::pin(command);
     let ended = tokio::select! {
-        ended = tokio::time::timeout(limits.timeout, command) => ended.map_err(|_| None),
-        signal = limits.stop => Err(Some(signal)),
+        ended = tokio::time::timeout(limits.timeout, command.as_mut()) => ended.map_err(|_| Limit::Timeout),
+        signal = limits.stop => Err(Limit::Signal(signal)),
         never = report_progress(context, PROGRESS_EVERY) => match never {},
     };
-    let step = context.events.last_step();
+    let uploads = context.registry.progress().map(uploads_text);
+    drop(command);
     // The change that is cut short is in the record. Results of others may not be.
     let saved = record_writer.save_last_results(&outcome);
-    let record = record_writer.needed_digest();
-    let ended = ended.unwrap_or_else(|signal| {
-        Err(match signal {
-            Some(signal) => Interruption::Terminated {
-                signal,
-                step,
-                record,
-            },
-            None => Interruption::Timeout { step, record },
-        }
-        .into())
+    let ended = ended.unwrap_or_else(|limit| {
+        let interruption = Interruption {
+            limit,
+            step: context.events.last_step(),
+            record: record_writer.needed_digest(),
+            uploads,
+        };
+        Err(interruption.into())
     });
     // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;

@@ -18,7 +18,10 @@ pub struct RegistryError {
     pub(super) operation: Operation,
     pub(super) object: String,
     pub(super) repository: Repository,
+    /// The source of the given credentials.
     pub(super) credentials: Option<&'static str>,
+    /// True if the registry asked for credentials.
+    pub(super) is_challenged: bool,
     pub(super) helper: Option<String>,
     #[source]
     pub(super) kind: RegistryErrorKind,
@@ -263,6 +266,16 @@ impl RegistryErrorKind {
             | ErrorClass::Manifest
             | ErrorClass::Size
             | ErrorClass::Other => false,
+        }
+    }
+
+    /// True if there was no response, or a temporary one that says nothing about the request.
+    pub(super) fn is_unavailable(&self) -> bool {
+        match self.refusal() {
+            Some(refusal) => {
+                refusal.is_throttling() || matches!(refusal.status, 408 | 502 | 503 | 504)
+            }
+            None => self.is_transient(),
         }
     }
 
@@ -512,7 +525,13 @@ impl RegistryError {
     /// Returns the source of the sent credentials, or `None` for an anonymous request.
     #[must_use]
     pub fn credentials(&self) -> Option<&'static str> {
-        self.credentials
+        self.credentials.filter(|_| self.is_challenged)
+    }
+
+    /// Returns the source of credentials that were given but not sent, because the registry did not ask for any.
+    #[must_use]
+    pub fn unsent_credentials(&self) -> Option<&'static str> {
+        self.credentials.filter(|_| !self.is_challenged)
     }
 
     /// Returns the credential helper that has the credentials, by the docker config. If an anonymous request was

@@ -4,6 +4,7 @@
 
 mod auth;
 mod aws;
+mod blob_source;
 mod blobs;
 mod challenge;
 mod chunks;
@@ -22,6 +23,7 @@ mod error_response;
 mod ghcr_retry_after;
 mod host_features;
 mod integrity;
+mod interrupted_upload;
 mod large_uploads;
 mod manifest_writes;
 mod manifests;
@@ -30,6 +32,7 @@ mod missing_repository;
 mod open_uploads;
 mod permits;
 mod placeholder;
+mod prefix;
 mod reader;
 mod redirects;
 mod referrer_list;
@@ -48,6 +51,7 @@ mod token_grants;
 mod transport;
 mod upload_session;
 mod uploads;
+mod verifying_stream;
 
 #[cfg(test)]
 pub(crate) mod tests;

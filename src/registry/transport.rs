@@ -12,7 +12,7 @@ use super::response::unreachable;
 use super::streaming_response::StreamingResponse;
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
 pub(super) use crate::http::authority;
-use crate::http::{Client, RequestTimer, Response};
+use crate::http::{Client, RequestTimer, Response, ServerTask};
 
 /// Connections, and the state of hosts at the connection level.
 #[derive(Debug)]
@@ -54,20 +54,23 @@ impl Transport {
         request: Request,
         limit: u64,
     ) -> Result<Response, RegistryErrorKind> {
-        self.open(request).await?.read(limit).await
+        let stream = self.open(request, ServerTask::Answer).await?;
+        stream.read(limit).await
     }
 
     /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
+    /// The server may be silent for as long as `task` takes.
     ///
     /// Every request of this module is sent here, except for the bodies of large uploads.
     pub(super) async fn open(
         &self,
         request: Request,
+        task: ServerTask,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
         let permit = self.permits(&url).permit().await;
         let timer = RequestTimer::start(&self.events, &request);
-        let response = self.http.execute(request).await;
+        let response = self.http.execute(request, task).await;
         let response = response.map_err(|error| unreachable(&url, error))?;
         StreamingResponse::new(response, &method, timer, Some(permit)).await
     }

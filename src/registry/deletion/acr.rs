@@ -48,6 +48,7 @@ async fn delete_one(
         access: Access::PullPush,
         accept: None,
         content: None,
+        first_byte: 0,
         condition: None,
         limit: ERROR_MAX_BYTES,
     };

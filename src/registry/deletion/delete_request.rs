@@ -42,6 +42,7 @@ pub(super) fn delete_request<'a>(
         access: Access::PullPush,
         accept: None,
         content: None,
+        first_byte: 0,
         condition: None,
         limit: ERROR_MAX_BYTES,
     }

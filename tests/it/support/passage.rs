@@ -24,7 +24,9 @@ impl Passage {
     /// Creates two registries of these kinds, with a layer of this size in the first.
     pub(crate) fn between(source: Options, target: Options, size: usize) -> Self {
         let source = Registry::start(source);
-        let layer = source.push_blob(REPOSITORY, &vec![7; size]);
+        // No part is like another.
+        let bytes = (0_u8..251).cycle().take(size);
+        let layer = source.push_blob(REPOSITORY, &bytes.collect::<Vec<u8>>());
         // The config is so long that it is looked for at the destination, which has it: the layer is the only upload.
         let comment = "long ".repeat(20_000);
         let config = json!({"architecture": "amd64", "os": "linux", "comment": comment});
@@ -76,10 +78,25 @@ impl Passage {
 
     /// Counts the reads of the layer.
     pub(crate) fn reads(&self) -> usize {
+        self.read_statuses().len()
+    }
+
+    /// Returns the status of each read of the layer: 206 if a part of it was requested.
+    pub(crate) fn read_statuses(&self) -> Vec<u16> {
         let requests = self.source.requests();
         let is_read =
             |request: &&Request| request.method == "GET" && request.path.ends_with(&self.layer);
-        requests.iter().filter(is_read).count()
+        let reads = requests.iter().filter(is_read);
+        reads.map(|read| read.status.unwrap_or_default()).collect()
+    }
+
+    /// Returns the number of bytes in the bodies of upload requests with this method.
+    pub(crate) fn bytes_of(&self, method: &str) -> usize {
+        let requests = self.target.requests();
+        let uploads = requests
+            .iter()
+            .filter(|request| request.method == method && request.path.contains("/blobs/uploads/"));
+        uploads.map(|upload| upload.body_length).sum()
     }
 
     /// Returns the requests of large uploads, with their lengths and responses.

@@ -49,6 +49,7 @@ pub(crate) enum Misdeed {
     HangUpLate,
     Refusal,
     Abandonment(u32),
+    CutRequest,
     Afterwards(Afterwards),
 }
 
@@ -151,6 +152,12 @@ impl Trigger {
     /// Drops the connection without an answer, after the request has had its effect; with HTTP/2 resets the stream.
     pub fn lost_response(self) -> Fault {
         self.does(Misdeed::LostResponse)
+    }
+
+    /// Lets the first half of the request's body have its effect, then drops the connection without an answer; with HTTP/2
+    /// resets the stream.
+    pub fn cut_request(self) -> Fault {
+        self.does(Misdeed::CutRequest)
     }
 
     /// Sends half of the body, then drops the connection; with HTTP/2 resets the stream.

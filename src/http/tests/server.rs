@@ -31,7 +31,7 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     manner: Manner,
     /// The time before it is sent.
-    delay: Duration,
+    delay: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Reply {
             headers: Vec::new(),
             body: Vec::new(),
             manner: Manner::Whole,
-            delay: Duration::ZERO,
+            delay: None,
         }
     }
 
@@ -170,7 +170,7 @@ impl Reply {
 
     /// Sends the reply late. Only the server without TLS does so.
     pub(crate) fn late(mut self, delay: Duration) -> Self {
-        self.delay = delay;
+        self.delay = Some(delay);
         self
     }
 
@@ -309,7 +309,9 @@ async fn serve(
         let mut request = read_request(&mut stream).await?;
         log.keep(&mut request);
         let reply = script(&request);
-        tokio::time::sleep(reply.delay).await;
+        if let Some(delay) = reply.delay {
+            tokio::time::sleep(delay).await;
+        }
         match reply.manner {
             Manner::Silent => return None,
             Manner::Stalled => std::future::pending::<()>().await,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::actions::{ArgumentError, EnvironmentError};
 use crate::commands::{
-    CommandError, Interruption, PreflightError, Refused as VerifyRefused, TagError,
+    CommandError, Interruption, Limit, PreflightError, Refused as VerifyRefused, TagError,
 };
 use crate::context::ImageError;
-use crate::domain::{Digest, ImageReference, TokenAbsence, chain_text};
+use crate::domain::{ImageReference, TokenAbsence, chain_text};
 use crate::hints::{hints, registry_hint, transport_hint};
 use crate::http::{CertificateError, HttpError};
 use crate::inputs::InputErrors;
@@ -168,12 +168,8 @@ fn verdict(error: &CommandError) -> Diagnosis {
             Refused.with_cure("check that the image was signed, and that the signature was pushed to this repository. A new signature may not be visible yet: raise `max-attempts` or `retry-delay`")
         }
         CommandError::Refused(refused) => Refused.with_optional_cure(Some(refused_hint(refused))),
-        CommandError::Interrupted(Interruption::Timeout { record, .. }) => {
-            let again = again_hint(record.as_ref());
-            Failure.with_optional_cure(Some(format!("{again}; or raise `timeout`")))
-        }
-        CommandError::Interrupted(Interruption::Terminated { record, .. }) => {
-            Failure.with_optional_cure(Some(again_hint(record.as_ref())))
+        CommandError::Interrupted(interruption) => {
+            Failure.with_optional_cure(Some(interruption_hint(interruption)))
         }
         CommandError::Record(_) => Failure.without_cure(),
     }
@@ -230,7 +226,10 @@ fn list_verdict(error: &ListError) -> Diagnosis {
         ListError::Contended { .. } => {
             Failure.with_cure("many jobs sign this digest at once; run it again")
         }
-        ListError::Unwritable(_) | ListError::TooMany { .. } => Failure.without_cure(),
+        ListError::TooMany { .. } => {
+            Failure.with_cure("delete unneeded referrers of the image manually")
+        }
+        ListError::Unwritable(_) => Failure.without_cure(),
     }
 }
 
@@ -246,8 +245,20 @@ fn selection_verdict(error: &SelectionError) -> Diagnosis {
 }
 
 /// Advice after a run that was cut short. Outside of a workflow nothing but the user hands the record's digest on.
-fn again_hint(record: Option<&Digest>) -> String {
-    record.map_or_else(|| RUN_AGAIN.to_owned(), |digest| format!("{RUN_AGAIN}. Pass `record-digest: {digest}`, the SHA-256 of the record, and the record keeps what the tags pointed to before this run; `command: cleanup` with it reverts them"))
+fn interruption_hint(interruption: &Interruption) -> String {
+    let mut hint = RUN_AGAIN.to_owned();
+    if let Some(uploads) = &interruption.uploads {
+        hint = format!("{hint}. The next run sends {uploads} again from the start");
+    }
+    if let Some(digest) = &interruption.record {
+        hint = format!(
+            "{hint}. Pass `record-digest: {digest}`, the SHA-256 of the record, and the record keeps what the tags pointed to before this run; `command: cleanup` with it reverts them"
+        );
+    }
+    match interruption.limit {
+        Limit::Timeout => format!("{hint}; or raise `timeout`"),
+        Limit::Signal(_) => hint,
+    }
 }
 
 /// Advice for signatures that do not meet the inputs. Without an authentic one there is no signer to name.

@@ -32,12 +32,23 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         return Some(aws_hint(refusal));
     }
     let host = error.host();
+    // A run that has written nothing has nothing to skip.
+    let again = if error.is_write() {
+        RUN_AGAIN
+    } else {
+        "run it again"
+    };
     if let Some(helper) = error.unused_helper() {
         return Some(format!(
             "`docker-credential-{helper}` is a program of the host and is not in this image: give `registry-auths`"
         ));
     }
     if error.is_denied() {
+        if let Some(source) = error.unsent_credentials() {
+            return Some(format!(
+                "the credentials from {source} were not sent, because `{host}` asked for none: check that it is the right registry, and that no proxy or firewall answers in its place"
+            ));
+        }
         let who = error.credentials().map_or_else(
             || "no credentials were given for it: give `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
             |source| format!("the credentials came from {source}"),
@@ -56,7 +67,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     }
     if error.is_throttled() {
         return Some(format!(
-            "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; then {RUN_AGAIN}"
+            "`{host}` limits requests: wait, log in, or lower the number of parallel jobs; then {again}"
         ));
     }
     if let Some((problem, host)) = error.certificate() {
@@ -67,7 +78,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     }
     if matches!(error.kind(), RegistryErrorKind::Unreachable { .. }) {
         return Some(format!(
-            "check that `{host}` is the right registry and that this job can reach it; then {RUN_AGAIN}"
+            "check that `{host}` is the right registry and that this job can reach it; then {again}"
         ));
     }
     if matches!(
@@ -110,7 +121,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         Some(405) if error.is_write() => Some(format!(
             "`{host}` accepts no writes: it may be a mirror, or read-only for now"
         )),
-        Some(500..) | None => Some(RUN_AGAIN.to_owned()),
+        Some(500..) | None => Some(again.to_owned()),
         Some(_) => None,
     }
 }

@@ -192,7 +192,11 @@ fn listen(console: &Arc<Console>, journal: &Arc<Mutex<Journal>>, trace: bool) ->
         match event {
             Event::Retry { what, why, .. } => journal.retries.push(RetryText { what, why }),
             Event::Request(request) => journal.requests.push(request),
-            Event::Step(_) | Event::Info(_) | Event::Warning(_) | Event::Mask(_) => (),
+            Event::Step(_)
+            | Event::Info(_)
+            | Event::Warning(_)
+            | Event::Mask(_)
+            | Event::Limit(_) => (),
         }
     };
     if trace {

@@ -65,6 +65,7 @@ impl Console {
             }
             Event::Mask(secret) => self.mask(secret.expose()),
             Event::Request(request) => self.line(&request.to_string()),
+            Event::Limit(limit) => self.line(&limit.to_string()),
         }
     }
 

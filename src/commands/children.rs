@@ -6,6 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::CommandError;
 use super::present::manifest_present;
+use super::read_once::ReadOnce;
 use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
 use crate::domain::{
     Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Reference, Repository,
@@ -38,7 +39,13 @@ pub(super) async fn resolve_all(
         locations: BTreeMap::new(),
         inside: BTreeMap::new(),
     };
-    let inputs = digests.iter().map(|given| resolve(context, given, sources));
+    let reader = ChildReader {
+        context,
+        sources,
+        children: ReadOnce::default(),
+        attestations: ReadOnce::default(),
+    };
+    let inputs = digests.iter().map(|given| reader.resolve(given));
     let mut inputs = stream::iter(inputs).buffered(REQUESTS_PARALLEL);
     while let Some((resolved, found)) = inputs.try_next().await? {
         let mut inside = Vec::new();
@@ -60,103 +67,218 @@ pub(super) async fn resolve_all(
 /// an index that contains it.
 type SoughtChild = (Vouched<Digest>, Repository);
 
-/// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository.
-async fn resolve(
-    context: &Context,
-    given: &Given,
-    sources: &[Repository],
-) -> Result<(Resolved, Vec<(Vouched<Descriptor>, Repository)>), CommandError> {
-    let input = Vouched::given(given);
-    let mut resolved = Resolved {
-        input: input.clone(),
-        leaves: Vec::new(),
-        attestations: Vec::new(),
-    };
-    let mut found = Vec::new();
-    let mut attesting = Vec::new();
-    let mut seen = BTreeSet::from([input.clone()]);
-    let mut level = vec![(input.clone(), given.repository().clone())];
-    for _ in 0..DEPTH_MAX {
-        let reads = level.iter().map(|wanted| read(context, wanted, sources));
-        let mut reads = stream::iter(reads).buffered(REQUESTS_PARALLEL);
-        let mut next = Vec::new();
-        while let Some((read, location)) = reads.try_next().await? {
-            match read {
-                ChildRead::Image(leaf) => {
-                    found.push((leaf.descriptor.clone(), location));
-                    resolved.leaves.push(*leaf);
-                }
-                ChildRead::Index {
-                    index,
-                    attestations,
-                    others,
-                } => {
-                    attesting.extend(attestations.into_iter().map(|one| (one, location.clone())));
-                    // Skips children that were listed before: a few indexes could list each other without end.
-                    let new = others
-                        .into_iter()
-                        .filter(|child| seen.insert(child.clone()));
-                    next.extend(new.map(|child| (child, location.clone())));
-                    found.push((*index, location));
-                }
-            }
-            // The input itself does not count as a child.
-            let count = seen.len() - 1 + attesting.len();
-            if count > TOTAL_MAX {
-                return Err(ImageError::OddIndex {
-                    digest: input.into_content(),
-                    children: count,
-                }
-                .into());
-            }
-        }
-        drop(reads);
-        if next.is_empty() {
-            let checked = check_attestations(context, attesting, sources).await?;
-            for (attestation, location) in checked {
-                found.push((attestation.descriptor.clone(), location));
-                resolved.attestations.push(attestation);
-            }
-            return Ok((resolved, found));
-        }
-        level = next;
-    }
-    Err(ImageError::TooDeep {
-        digest: input.into_content(),
-        limit: DEPTH_MAX,
-    }
-    .into())
+/// Reads children. Each is read once, also if several of the given indexes list it.
+struct ChildReader<'a> {
+    context: &'a Context,
+    /// Other repositories that may have a child.
+    sources: &'a [Repository],
+    children: ReadOnce<SoughtChild, (ChildRead, Repository)>,
+    attestations: ReadOnce<SoughtChild, (Vouched<Descriptor>, MediaType, Repository)>,
 }
 
-/// Reads a manifest, and returns the repository that has it. Garbage collection may have deleted it from one repository
-/// and left it in another.
-async fn find(
-    context: &Context,
-    (digest, likely): &SoughtChild,
-    sources: &[Repository],
-) -> Result<(Vouched<Manifest>, Repository), CommandError> {
-    let (mut found, mut location) = (manifest_present(context, likely, digest).await, likely);
-    if matches!(
-        found,
-        Err(CommandError::Image(ImageError::MissingChild { .. }))
-    ) {
-        let reference = Reference::Digest(Digest::clone(digest));
-        for other in sources.iter().filter(|other| *other != likely) {
-            if let Some(manifest) = context.registry.manifest(other, &reference).await? {
-                (found, location) = (Ok(manifest), other);
-                break;
+impl ChildReader<'_> {
+    /// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository.
+    async fn resolve(
+        &self,
+        given: &Given,
+    ) -> Result<(Resolved, Vec<(Vouched<Descriptor>, Repository)>), CommandError> {
+        let input = Vouched::given(given);
+        let mut resolved = Resolved {
+            input: input.clone(),
+            leaves: Vec::new(),
+            attestations: Vec::new(),
+        };
+        let mut found = Vec::new();
+        let mut attesting = Vec::new();
+        let mut seen = BTreeSet::from([input.clone()]);
+        let mut level = vec![(input.clone(), given.repository().clone())];
+        for _ in 0..DEPTH_MAX {
+            let reads = level.iter().map(|wanted| self.read(wanted));
+            let mut reads = stream::iter(reads).buffered(REQUESTS_PARALLEL);
+            let mut next = Vec::new();
+            while let Some((read, location)) = reads.try_next().await? {
+                match read {
+                    ChildRead::Image(leaf) => {
+                        found.push((leaf.descriptor.clone(), location));
+                        resolved.leaves.push(*leaf);
+                    }
+                    ChildRead::Index {
+                        index,
+                        attestations,
+                        others,
+                    } => {
+                        attesting
+                            .extend(attestations.into_iter().map(|one| (one, location.clone())));
+                        // Skips children that were listed before: a few indexes could list each other without end.
+                        let new = others
+                            .into_iter()
+                            .filter(|child| seen.insert(child.clone()));
+                        next.extend(new.map(|child| (child, location.clone())));
+                        found.push((*index, location));
+                    }
+                }
+                // The input itself does not count as a child.
+                let count = seen.len() - 1 + attesting.len();
+                if count > TOTAL_MAX {
+                    return Err(ImageError::OddIndex {
+                        digest: input.into_content(),
+                        children: count,
+                    }
+                    .into());
+                }
+            }
+            drop(reads);
+            if next.is_empty() {
+                let checked = self.check_attestations(attesting).await?;
+                for (attestation, location) in checked {
+                    found.push((attestation.descriptor.clone(), location));
+                    resolved.attestations.push(attestation);
+                }
+                return Ok((resolved, found));
+            }
+            level = next;
+        }
+        Err(ImageError::TooDeep {
+            digest: input.into_content(),
+            limit: DEPTH_MAX,
+        }
+        .into())
+    }
+
+    /// Reads a manifest, and returns the repository that has it. Garbage collection may have deleted it from one repository
+    /// and left it in another.
+    async fn find(
+        &self,
+        (digest, likely): &SoughtChild,
+    ) -> Result<(Vouched<Manifest>, Repository), CommandError> {
+        let (mut found, mut location) =
+            (manifest_present(self.context, likely, digest).await, likely);
+        if matches!(
+            found,
+            Err(CommandError::Image(ImageError::MissingChild { .. }))
+        ) {
+            let reference = Reference::Digest(Digest::clone(digest));
+            for other in self.sources.iter().filter(|other| *other != likely) {
+                if let Some(manifest) = self.context.registry.manifest(other, &reference).await? {
+                    (found, location) = (Ok(manifest), other);
+                    break;
+                }
             }
         }
+        // The registry client returns only content that matches the requested digest.
+        let missing = || ImageError::MissingChild {
+            image: Box::new(likely.at(digest)),
+        };
+        let found = digest.manifest(found?).ok_or_else(missing)?;
+        Ok((found, location.clone()))
     }
-    // The registry client returns only content that matches the requested digest.
-    let missing = || ImageError::MissingChild {
-        image: Box::new(likely.at(digest)),
-    };
-    let found = digest.manifest(found?).ok_or_else(missing)?;
-    Ok((found, location.clone()))
+
+    /// Reads a child, unless that was done before.
+    async fn read(&self, wanted: &SoughtChild) -> Result<(ChildRead, Repository), CommandError> {
+        self.children.get(wanted, self.read_child(wanted)).await
+    }
+
+    async fn read_child(
+        &self,
+        wanted: &SoughtChild,
+    ) -> Result<(ChildRead, Repository), CommandError> {
+        let (manifest, location) = self.find(wanted).await?;
+        let ManifestKind::Index { manifests, .. } = manifest.kind() else {
+            let leaf = self.leaf(&location, manifest).await?;
+            return Ok((ChildRead::Image(Box::new(leaf)), location));
+        };
+        if manifests.is_empty() {
+            return Err(ImageError::OddIndex {
+                digest: manifest.digest().clone(),
+                children: 0,
+            }
+            .into());
+        }
+        let (attestations, others) = split_attestations(&manifest)?;
+        let index = ChildRead::Index {
+            index: Box::new(manifest.described()),
+            attestations,
+            others: others.iter().map(Vouched::target).collect(),
+        };
+        Ok((index, location))
+    }
+
+    async fn leaf(
+        &self,
+        repository: &Repository,
+        image: Vouched<Manifest>,
+    ) -> Result<Leaf, CommandError> {
+        let ManifestKind::Image { config, .. } = image.kind() else {
+            return Err(ImageError::NotAnImage {
+                digest: image.digest().clone(),
+                is: image.media_type().to_string(),
+            }
+            .into());
+        };
+        // Only the descriptor is kept while the config is fetched, not the bytes.
+        let (config, descriptor) = (config.clone(), image.described());
+        drop(image);
+        let missing = || ImageError::MissingConfig {
+            image: Box::new(repository.at(&descriptor.digest)),
+            config: config.digest.clone(),
+        };
+        let blob = self
+            .context
+            .registry
+            .blob(repository, &config.digest, IMAGE_CONFIG_MAX_BYTES)
+            .await?
+            .ok_or_else(missing)?;
+        let unusable = |source| ImageError::NoPlatform {
+            image: descriptor.digest.clone(),
+            config: config.media_type.to_string(),
+            source,
+        };
+        let read = ImageConfig::parse(&blob).map_err(unusable)?;
+        if !read.platform.is_usable() {
+            let why = "its `os` or `architecture` is not a valid platform";
+            return Err(unusable(serde::de::Error::custom(why)).into());
+        }
+        Ok(Leaf {
+            version: read.version,
+            config_type: config.media_type,
+            descriptor,
+            platform: read.platform,
+        })
+    }
+
+    /// Requests every attestation, because an index with a dangling child must not pass as complete. Media types and sizes
+    /// come from the registry, not from the index.
+    async fn check_attestations(
+        &self,
+        attesting: Vec<(Attesting, Repository)>,
+    ) -> Result<Vec<(Attestation, Repository)>, CommandError> {
+        let checks = attesting
+            .into_iter()
+            .map(|((descriptor, of), likely)| async move {
+                let wanted = (descriptor.target(), likely);
+                let read = async {
+                    let (manifest, location) = self.find(&wanted).await?;
+                    let config_type = config_type(&manifest);
+                    Ok::<_, CommandError>((manifest.described(), config_type, location))
+                };
+                let (descriptor, config_type, location) =
+                    self.attestations.get(&wanted, read).await?;
+                let attestation = Attestation {
+                    descriptor,
+                    of,
+                    config_type,
+                };
+                Ok((attestation, location))
+            });
+        stream::iter(checks)
+            .buffered(REQUESTS_PARALLEL)
+            .try_collect()
+            .await
+    }
 }
 
 /// The manifest behind one digest.
+#[derive(Clone)]
 enum ChildRead {
     Image(Box<Leaf>),
     Index {
@@ -164,32 +286,6 @@ enum ChildRead {
         attestations: Vec<Attesting>,
         others: Vec<Vouched<Digest>>,
     },
-}
-
-async fn read(
-    context: &Context,
-    wanted: &SoughtChild,
-    sources: &[Repository],
-) -> Result<(ChildRead, Repository), CommandError> {
-    let (manifest, location) = find(context, wanted, sources).await?;
-    let ManifestKind::Index { manifests, .. } = manifest.kind() else {
-        let leaf = leaf(context, &location, manifest).await?;
-        return Ok((ChildRead::Image(Box::new(leaf)), location));
-    };
-    if manifests.is_empty() {
-        return Err(ImageError::OddIndex {
-            digest: manifest.digest().clone(),
-            children: 0,
-        }
-        .into());
-    }
-    let (attestations, others) = split_attestations(&manifest)?;
-    let index = ChildRead::Index {
-        index: Box::new(manifest.described()),
-        attestations,
-        others: others.iter().map(Vouched::target).collect(),
-    };
-    Ok((index, location))
 }
 
 /// An attestation that an index lists, and the image that it attests.
@@ -223,73 +319,6 @@ fn split_attestations(
         attestations.push((child, of));
     }
     Ok((attestations, others))
-}
-
-async fn leaf(
-    context: &Context,
-    repository: &Repository,
-    image: Vouched<Manifest>,
-) -> Result<Leaf, CommandError> {
-    let ManifestKind::Image { config, .. } = image.kind() else {
-        return Err(ImageError::NotAnImage {
-            digest: image.digest().clone(),
-            is: image.media_type().to_string(),
-        }
-        .into());
-    };
-    // Only the descriptor is kept while the config is fetched, not the bytes.
-    let (config, descriptor) = (config.clone(), image.described());
-    drop(image);
-    let missing = || ImageError::MissingConfig {
-        image: Box::new(repository.at(&descriptor.digest)),
-        config: config.digest.clone(),
-    };
-    let blob = context
-        .registry
-        .blob(repository, &config.digest, IMAGE_CONFIG_MAX_BYTES)
-        .await?
-        .ok_or_else(missing)?;
-    let unusable = |source| ImageError::NoPlatform {
-        image: descriptor.digest.clone(),
-        config: config.media_type.to_string(),
-        source,
-    };
-    let read = ImageConfig::parse(&blob).map_err(unusable)?;
-    if !read.platform.is_usable() {
-        let why = "its `os` or `architecture` is not a valid platform";
-        return Err(unusable(serde::de::Error::custom(why)).into());
-    }
-    Ok(Leaf {
-        version: read.version,
-        config_type: config.media_type,
-        descriptor,
-        platform: read.platform,
-    })
-}
-
-/// Requests every attestation, because an index with a dangling child must not pass as complete. Media types and sizes
-/// come from the registry, not from the index.
-async fn check_attestations(
-    context: &Context,
-    attesting: Vec<(Attesting, Repository)>,
-    sources: &[Repository],
-) -> Result<Vec<(Attestation, Repository)>, CommandError> {
-    let checks = attesting
-        .into_iter()
-        .map(|((descriptor, of), likely)| async move {
-            let wanted = (descriptor.target(), likely);
-            let (manifest, location) = find(context, &wanted, sources).await?;
-            let attestation = Attestation {
-                descriptor: manifest.described(),
-                of,
-                config_type: config_type(&manifest),
-            };
-            Ok((attestation, location))
-        });
-    stream::iter(checks)
-        .buffered(REQUESTS_PARALLEL)
-        .try_collect()
-        .await
 }
 
 /// The media type of an image's config; empty for an index.

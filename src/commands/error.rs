@@ -86,25 +86,27 @@ pub enum TagError {
 
 /// The end of a run from outside.
 #[derive(Debug, thiserror::Error)]
-pub enum Interruption {
-    /// The time limit was reached.
-    #[error("the run exceeded `timeout`{}", step_text(.step.as_ref()))]
-    Timeout {
-        /// The step in progress.
-        step: Option<String>,
-        /// The digest that the next run must be given to continue the record.
-        record: Option<Digest>,
-    },
-    /// A signal ended the run.
-    #[error("the run was stopped by a signal ({signal}){}", step_text(.step.as_ref()))]
-    Terminated {
-        /// The name of the signal.
-        signal: &'static str,
-        /// The step in progress.
-        step: Option<String>,
-        /// The digest that the next run must be given to continue the record.
-        record: Option<Digest>,
-    },
+#[error("{limit}{}", step_text(.step.as_ref()))]
+pub struct Interruption {
+    /// The limit that ended the run.
+    pub limit: Limit,
+    /// The step in progress.
+    pub step: Option<String>,
+    /// The digest that the next run must be given to continue the record.
+    pub record: Option<Digest>,
+    /// The large blobs in progress, which the next run sends again from their start.
+    pub uploads: Option<String>,
+}
+
+/// A limit of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Limit {
+    /// The time limit.
+    #[error("the run exceeded `timeout`")]
+    Timeout,
+    /// A signal with this name.
+    #[error("the run was stopped by a signal ({0})")]
+    Signal(&'static str),
 }
 
 impl CommandError {

@@ -12,6 +12,7 @@ mod preflight_error;
 mod present;
 mod publish;
 mod publish_source;
+mod read_once;
 mod seal;
 mod sign;
 mod source_gate;
@@ -26,12 +27,13 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::context::{Context, RecordWriter};
+use crate::domain::chain_text;
 use crate::inputs::Request;
 use crate::outcome::Outcome;
 use crate::registry::Progress;
 use crate::signatures::{SigningContext, VerifyingContext};
 
-pub use error::{CommandError, Interruption, Refused, RefusedSubject, TagError};
+pub use error::{CommandError, Interruption, Limit, Refused, RefusedSubject, TagError};
 pub use preflight_error::{PreflightError, UnvouchedImages};
 
 /// The limits that end a run from outside.
@@ -56,6 +58,13 @@ pub(crate) async fn report_progress(context: &Context, every: Duration) -> Infal
             context.events.info(text);
         }
     }
+}
+
+/// Returns the uploads that were cut short as text.
+fn uploads_text(Progress { blobs, bytes, of }: Progress) -> String {
+    let [bytes, of] = [bytes, of].map(|bytes| bytes / 1_000_000);
+    let blob = if blobs == 1 { "blob" } else { "blobs" };
+    format!("{blobs} large {blob} ({bytes} of {of} MB were sent)")
 }
 
 /// The outcome of a command, and the error that stopped it, if any. Neither hides the other.
@@ -116,19 +125,37 @@ pub async fn execute(
             }
         }
     };
-    // The record needs no final save here: it was written before the change that is cut short.
-    let step = || context.events.last_step();
+    let mut command = Box::pin(command);
     let ended = tokio::select! {
-        ended = tokio::time::timeout(limits.timeout, command) => {
-            ended.unwrap_or_else(|_| Err(Interruption::Timeout { step: step(), record: record_writer.needed_digest() }.into()))
-        }
-        signal = limits.stop => Err(Interruption::Terminated { signal, step: step(), record: record_writer.needed_digest() }.into()),
+        ended = tokio::time::timeout(limits.timeout, command.as_mut()) => ended.map_err(|_| Limit::Timeout),
+        signal = limits.stop => Err(Limit::Signal(signal)),
         never = report_progress(context, PROGRESS_EVERY) => match never {},
     };
+    let uploads = context.registry.progress().map(uploads_text);
+    drop(command);
+    // The change that is cut short is in the record. Results of others may not be.
+    let saved = record_writer.save_last_results(&outcome);
+    let ended = ended.unwrap_or_else(|limit| {
+        let interruption = Interruption {
+            limit,
+            step: context.events.last_step(),
+            record: record_writer.needed_digest(),
+            uploads,
+        };
+        Err(interruption.into())
+    });
     // A successful run may also have opened upload sessions that it did not use.
     context.registry.cancel_uploads().await;
-    CommandResult {
-        outcome,
-        failure: ended.err(),
-    }
+    let failure = match (ended, saved) {
+        (Ok(()), saved) => saved.err().map(CommandError::from),
+        (Err(error), Ok(())) => Some(error),
+        (Err(error), Err(unsaved)) => {
+            let unsaved = chain_text(&unsaved);
+            if unsaved != chain_text(&error) {
+                context.events.warn(unsaved);
+            }
+            Some(error)
+        }
+    };
+    CommandResult { outcome, failure }
 }

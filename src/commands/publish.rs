@@ -2,7 +2,7 @@
 //! written last. Existing content at a destination is not trusted: every part is checked, and missing parts are copied.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use futures_util::future::{join_all, try_join_all};
@@ -13,27 +13,30 @@ use super::CommandError;
 use super::new_repository::seen;
 use super::publish_source::{FoundImages, find_images};
 use super::source_gate::SourceGate;
-use super::tags::{TagLookup, look_up_tags, report_step, write_tags};
+use super::tags::{PreWriteCheck, TagLookup, look_up_tags, report_step, write_tags};
 use super::verify::{VerifySubject, policy_from_inputs, verify_image};
 use super::versions::{VersionProof, Versions};
 use crate::context::{Context, REQUESTS_PARALLEL, RecordWriter};
+use crate::copy::CopyError;
 use crate::copy::copier::{Copier, DestinationCheck};
+use crate::copy::list_write::{ListWrite, settle_lists, write_lists};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::referrer_filter::ReferrerFilter;
-use crate::copy::source::Source;
+use crate::copy::source::{KnownSource, Source};
 use crate::domain::{
-    Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent, chain_text,
+    Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent, chain_text,
 };
-use crate::inputs::{Mode, Publish};
+use crate::inputs::{Depth, Mode, Publish};
 use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
     TagOutcome,
 };
 use crate::plan::{
-    NAME, Newer, SeenTag, TagStep, Vouched, contents_of, decide_published, version_made,
+    NAME, Newer, SeenTag, TagKind, TagStep, Vouched, contents_of, decide_published, version_made,
 };
+use crate::referrers::{PendingSettle, Writers};
+use crate::registry::has_no_tags;
 use crate::signatures::VerifyingContext;
-use crate::sigstore::SourcePolicy;
 
 /// The maximum number of lists, and of referrers, that the log names.
 const LISTS_SHOWN: usize = 5;
@@ -50,9 +53,10 @@ pub(super) async fn publish(
 ) -> Result<(), CommandError> {
     outcome.planned = context.mode == Mode::DryRun;
     context.events.step("Read the source and the tags");
-    let (found, lookups) = tokio::try_join!(
+    let (found, lookups, unused) = tokio::try_join!(
         find_images(context, &publish.sources, record_writer),
         look_up_tags(context, &publish.tags, &publish.moving_tags),
+        async { Ok(unused_repositories(context, &publish.destinations).await) },
     )?;
     let image = &found.image;
     let shown = |image: &Vouched<Manifest>| image_outcome(image, &publish.destinations);
@@ -73,7 +77,6 @@ pub(super) async fn publish(
     };
     let mut passed = None;
     if let Some((depth, policy, verifying)) = &gate {
-        context.events.step("Verify signatures at the source");
         let source = SourceGate {
             context,
             found: &found,
@@ -82,8 +85,7 @@ pub(super) async fn publish(
             policy,
             selection: publish.referrers,
         };
-        let signers = source.check(*depth).await?;
-        passed = Some((verifying, SourcePolicy::of(policy, &signers)));
+        passed = Some((verifying, source.check(*depth).await?));
     }
     let required_proof = gate
         .as_ref()
@@ -109,12 +111,12 @@ pub(super) async fn publish(
         found: &found,
         lookups: &lookups,
         filter: &filter,
+        unused: &unused,
         record_writer,
     };
-    let copied = steps.copy_everywhere(&publish.destinations, outcome).await;
-    outcome.referrers = filter.into_outcomes();
-    report_referrers(context, &outcome.referrers, "copied");
-    copied?;
+    let copied = steps
+        .copy_everywhere(&publish.destinations, outcome)
+        .await?;
     // Some registries do not report the content of a repository that does not exist. It exists now.
     let reads = lookups.into_iter();
     let known = try_join_all(reads.map(|lookup| lookup.read_if_denied(context))).await?;
@@ -129,25 +131,49 @@ pub(super) async fn publish(
     note_steps(&known, &tagged, &newer, outcome)?;
     report_steps(context, outcome);
     if let Some((depth, policy, verifying)) = &gate {
-        let images = found.images.iter();
-        for (repository, image) in publish
-            .destinations
-            .iter()
-            .flat_map(|repository| images.clone().map(move |image| (repository, image)))
-        {
-            let subject = VerifySubject {
-                repository,
-                image,
-                depth: *depth,
-                policy,
-            };
+        for subject in subjects(publish, &found, *depth, policy) {
             verify_image(context, &subject, verifying, record_writer, outcome).await?;
         }
         outcome.verified = true;
     }
     record_writer.save(outcome)?;
-    write_tags(context, record_writer, &tagged, &versions, outcome).await?;
+    // Every list is written. While the tags are written, the lists are watched until they are stable.
+    let (check, lists) = (copied.check, settle_lists(copied.pending_settles));
+    let tags = write_tags(context, record_writer, &tagged, &versions, check, outcome);
+    let (tagged, settled) = tokio::join!(tags, lists);
+    tagged?;
+    settled?;
     Ok(record_writer.save(outcome)?)
+}
+
+/// Returns the copies of the images that must be signed.
+fn subjects<'a>(
+    publish: &'a Publish,
+    found: &'a FoundImages,
+    depth: Depth,
+    policy: &'a Policy,
+) -> impl Iterator<Item = VerifySubject<'a>> {
+    publish.destinations.iter().flat_map(move |repository| {
+        let images = found.images.iter();
+        images.map(move |image| VerifySubject {
+            repository,
+            image,
+            depth,
+            policy,
+        })
+    })
+}
+
+/// Returns the repositories without any tag.
+async fn unused_repositories(
+    context: &Context,
+    destinations: &[Repository],
+) -> BTreeSet<Repository> {
+    let reads = destinations.iter().map(|repository| async move {
+        let is_unused = has_no_tags(&context.registry, repository).await;
+        is_unused.then(|| repository.clone())
+    });
+    join_all(reads).await.into_iter().flatten().collect()
 }
 
 /// Decides the steps for the tags whose content is known.
@@ -210,13 +236,16 @@ async fn plan(
         }
     }
     if let Some(to) = publish.destinations.first() {
-        let copier = Copier::new(context, &found.sources, to, DestinationCheck::Deep);
-        let referrers = ReferrerCopier::new(context, &found.sources, to, &copier, &filter);
+        let from = found.sources.iter();
+        let sources = from.clone().map(|from| &from.source);
+        let copier = Copier::new(context, sources, to, DestinationCheck::Deep);
+        let writers = Writers::Several;
+        let referrers = ReferrerCopier::new(context, from.collect(), to, &copier, &filter, writers);
         referrers
             .plan(found.images.iter().map(|image| &**image))
             .await?;
     }
-    outcome.referrers = filter.into_outcomes();
+    outcome.referrers = filter.outcomes();
     report_referrers(context, &outcome.referrers, "to be copied");
     Ok(())
 }
@@ -249,49 +278,91 @@ async fn mark_present(context: &Context, outcome: &mut Outcome) -> Result<(), Co
 }
 
 /// The values that the copies to all destinations share.
-struct PublishSteps<'a> {
+struct PublishSteps<'a, 's> {
     context: &'a Context,
-    found: &'a FoundImages,
-    lookups: &'a [TagLookup],
-    filter: &'a ReferrerFilter<'a>,
-    record_writer: &'a RecordWriter,
+    found: &'s FoundImages,
+    lookups: &'s [TagLookup],
+    filter: &'s ReferrerFilter<'s>,
+    /// The repositories without any tag.
+    unused: &'s BTreeSet<Repository>,
+    record_writer: &'s RecordWriter,
 }
 
-impl PublishSteps<'_> {
-    /// Copies the image to every destination. A failure at one destination does not stop the others.
+/// The remaining work after the copies to all destinations.
+struct CopiedEverywhere<'a> {
+    /// The lists that were written, until they are stable.
+    pending_settles: Vec<PendingSettle<'a, CopyError>>,
+    check: PreWriteCheck,
+}
+
+/// The result of the copy to one destination, without its lists.
+struct CopiedImages<'a> {
+    lists: Vec<ListWrite<'a>>,
+    check: PreWriteCheck,
+}
+
+impl<'a> PublishSteps<'a, '_> {
+    /// Copies the image to every destination, then writes the lists of referrers. A failure at one destination does not
+    /// stop the others.
     async fn copy_everywhere(
         &self,
-        destinations: &[Repository],
+        destinations: &'a [Repository],
         outcome: &mut Outcome,
-    ) -> Result<(), CommandError> {
+    ) -> Result<CopiedEverywhere<'a>, CommandError> {
         self.context.events.step("Copy");
         let shared = RefCell::new(&mut *outcome);
-        let each = destinations
-            .iter()
-            .map(|repository| self.copy(repository, &shared));
+        let each = destinations.iter().map(|repository| async {
+            let (mut copied, ended) = self.copy(repository, &shared).await;
+            let ended = match ended {
+                Ok(CopiedImages { lists, check }) => {
+                    let written = write_lists(self.context, self.filter, lists).await;
+                    written.map(|written| {
+                        let tags = written.tags.iter().map(ToString::to_string);
+                        copied.lists.extend(tags);
+                        (written.pending_settles, check)
+                    })
+                }
+                Err(error) => Err(error),
+            };
+            (copied, ended)
+        });
         let ended = join_all(each).await;
+        let (mut pending_settles, mut check) = (Vec::new(), PreWriteCheck::default());
         let mut failure = None;
         for (repository, (copied, ended)) in destinations.iter().zip(ended) {
             report_copied(self.context, repository, &copied);
             match ended {
-                Ok(()) => outcome.note_published(repository, &copied),
+                Ok((pending, read)) => {
+                    outcome.note_published(repository, &copied);
+                    pending_settles.extend(pending);
+                    check.append(read);
+                }
                 Err(error) => {
                     outcome.note_copied(repository, &copied);
-                    failure = failure.or(Some(error));
+                    failure = failure.or(Some(error.into()));
                 }
             }
         }
-        failure.map_or(Ok(()), Err)
+        outcome.referrers = self.filter.outcomes();
+        report_referrers(self.context, &outcome.referrers, "copied");
+        check.unused.clone_from(self.unused);
+        let copied = CopiedEverywhere {
+            pending_settles,
+            check,
+        };
+        failure.map_or(Ok(copied), Err)
     }
 
+    /// Copies the images and their referrers to one destination. Each starts when its digest is known.
     async fn copy(
         &self,
-        to: &Repository,
+        to: &'a Repository,
         outcome: &RefCell<&mut Outcome>,
-    ) -> (CopiedContent, Result<(), CommandError>) {
+    ) -> (CopiedContent, Result<CopiedImages<'a>, CopyError>) {
         let (context, found) = (self.context, self.found);
-        let is_other = |source: &&Source| !matches!(source, Source::Repository(repository) if repository == to);
-        let from: Vec<Source> = found.sources.iter().filter(is_other).cloned().collect();
+        let is_other = |from: &&KnownSource| !matches!(&from.source, Source::Repository(repository) if repository == to);
+        let from = found.sources.iter().filter(is_other);
+        let sources = from.clone().map(|from| &from.source);
         // The record names a manifest before it is created: a cleanup may delete it.
         let on_creation = |digest: &Digest| {
             let mut outcome = outcome.borrow_mut();
@@ -301,20 +372,29 @@ impl PublishSteps<'_> {
             Ok(())
         };
         let copier =
-            Copier::new(context, &from, to, DestinationCheck::Deep).on_creation(&on_creation);
+            Copier::new(context, sources, to, DestinationCheck::Deep).on_creation(&on_creation);
         held(self.lookups, to).for_each(|held| copier.note_existing(held.digest()));
         found
             .images
             .iter()
             .for_each(|image| copier.note_read(image));
-        let referrer_copier = ReferrerCopier::new(context, &from, to, &copier, self.filter);
-        let ended = async {
-            let images = found.images.iter();
-            try_join_all(images.map(|image| copier.copy(image))).await?;
-            referrer_copier.copy().await
+        let writers = if self.unused.contains(to) {
+            Writers::Alone
+        } else {
+            Writers::Several
         };
-        let ended = ended.await;
-        (copier.copied(), ended.map_err(CommandError::from))
+        let from = from.collect();
+        let referrer_copier = ReferrerCopier::new(context, from, to, &copier, self.filter, writers);
+        let images = async {
+            try_join_all(found.images.iter().map(|image| copier.copy(image))).await?;
+            // The tags are read for the last time before they are written, while referrers are still being copied.
+            let absent = absent_tags(self.lookups, to);
+            Ok::<_, CopyError>(PreWriteCheck::read(context, absent).await?)
+        };
+        let referrers = referrer_copier.copy(found.images.iter().map(|image| image.digest()));
+        let ended = tokio::try_join!(images, referrers);
+        let ended = ended.map(|(check, lists)| CopiedImages { lists, check });
+        (copier.copied(), ended)
     }
 }
 
@@ -326,6 +406,19 @@ fn held<'a>(
     lookups.iter().filter_map(move |lookup| match lookup {
         TagLookup::Seen(seen) if seen.tag.repository == *repository => {
             seen.existing.as_ref().and_then(TagContent::manifest)
+        }
+        TagLookup::Seen(_) | TagLookup::Denied { .. } => None,
+    })
+}
+
+/// Returns the fixed tags of `repository` that did not exist.
+fn absent_tags<'a>(
+    lookups: &'a [TagLookup],
+    repository: &Repository,
+) -> impl Iterator<Item = &'a FullTag> {
+    lookups.iter().filter_map(move |lookup| match lookup {
+        TagLookup::Seen(seen) if seen.tag.repository == *repository => {
+            (seen.kind == TagKind::Fixed && seen.existing.is_none()).then_some(&seen.tag)
         }
         TagLookup::Seen(_) | TagLookup::Denied { .. } => None,
     })

@@ -2,12 +2,12 @@
 
 use std::iter;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use super::CommandError;
 use super::subjects::{TagUse, find_image, observed, report_tag};
 use crate::context::{Context, ImageError, RecordReader};
-use crate::copy::source::Source;
+use crate::copy::source::{KnownSource, Source};
 use crate::domain::{Digest, ImageReference, Manifest, Reference, Repository};
 use crate::inputs::{Named, PublishSource};
 use crate::layout::Layout;
@@ -21,11 +21,11 @@ pub(crate) struct FoundImages {
     /// All images, including `image`.
     pub(crate) images: Vec<Vouched<Manifest>>,
     /// The sources, in the order in which they are tried.
-    pub(crate) sources: Vec<Source>,
+    pub(crate) sources: Vec<KnownSource>,
 }
 
 impl FoundImages {
-    fn new(images: Vec<Vouched<Manifest>>, sources: Vec<Source>) -> Option<Self> {
+    fn new(images: Vec<Vouched<Manifest>>, sources: Vec<KnownSource>) -> Option<Self> {
         let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();
         let image = images.iter().find(is_index).or(images.first())?.clone();
         Some(Self {
@@ -67,7 +67,7 @@ pub(crate) async fn find_images(
         let wanted = images.is_empty();
         match read_source(context, input, &bare_repositories, inputs, record, wanted).await {
             Ok((own, found)) => {
-                let names: Vec<String> = own.iter().map(Source::name).collect();
+                let names: Vec<String> = own.iter().map(KnownSource::name).collect();
                 sources.extend(own);
                 let is_right = |image: &Digest| match pinned_digest {
                     Some(pinned_digest) => image == pinned_digest,
@@ -103,7 +103,7 @@ pub(crate) async fn find_images(
             Err(error) => return Err(error),
         }
     }
-    let names = sources.iter().map(Source::name).collect();
+    let names = sources.iter().map(KnownSource::name).collect();
     match (FoundImages::new(images, sources), first_error) {
         (Some(found), first_error) => {
             if let Some(error) = first_error {
@@ -167,7 +167,7 @@ fn bare_repository(input: &PublishSource) -> Option<&Repository> {
 }
 
 /// Returns the sources of an origin, and its images if they are `wanted` and all there. An image named by digest may be
-/// in a `bare_repository` repository.
+/// in a `bare_repository` repository. The tags of the sources are listed meanwhile.
 async fn read_source(
     context: &Context,
     input: &Named<PublishSource>,
@@ -175,21 +175,24 @@ async fn read_source(
     inputs: &[Named<PublishSource>],
     record: &RecordReader,
     wanted: bool,
-) -> Result<(Vec<Source>, Vec<Vouched<Manifest>>), CommandError> {
+) -> Result<(Vec<KnownSource>, Vec<Vouched<Manifest>>), CommandError> {
     let is_only = inputs.len() == 1;
     match &**input {
         PublishSource::Image(image) => {
-            let source = Source::from(image.repository.clone());
-            let found = match &image.reference {
-                Some(Reference::Digest(digest)) if wanted => {
-                    let sources =
-                        iter::once(&image.repository).chain(bare_repositories.iter().copied());
-                    first_with_image(context, digest, sources, is_only).await?
+            let source = KnownSource::read(context, image.repository.clone().into());
+            let found = async {
+                match &image.reference {
+                    Some(Reference::Digest(digest)) if wanted => {
+                        let sources =
+                            iter::once(&image.repository).chain(bare_repositories.iter().copied());
+                        first_with_image(context, digest, sources, is_only).await
+                    }
+                    Some(Reference::Tag(_)) if wanted => read_image(context, image, is_only).await,
+                    Some(_) | None => Ok(None),
                 }
-                Some(Reference::Tag(_)) if wanted => read_image(context, image, is_only).await?,
-                Some(_) | None => None,
             };
-            let found = found.and_then(|found| Vouched::at_source(found, input));
+            let (source, found) = tokio::join!(source, found);
+            let found = found?.and_then(|found| Vouched::at_source(found, input));
             Ok((vec![source], found.into_iter().collect()))
         }
         PublishSource::Layout { name, path, tag } => {
@@ -203,7 +206,8 @@ async fn read_source(
                 sources: vec![name.clone()],
             })?;
             let found = Vouched::at_source(found, input);
-            Ok((vec![Source::Layout(layout)], found.into_iter().collect()))
+            let source = KnownSource::read(context, Source::Layout(layout)).await;
+            Ok((vec![source], found.into_iter().collect()))
         }
         PublishSource::Record { name, path } => {
             let images = record.images_of(name, path)?;
@@ -218,17 +222,18 @@ async fn read_source(
                     repositories.push(repository);
                 }
             }
-            let sources = Source::repositories(repositories.into_iter().cloned());
+            let sources = Source::repositories(repositories.into_iter().cloned()).into_iter();
+            let sources = join_all(sources.map(|source| KnownSource::read(context, source)));
             if !wanted {
-                return Ok((sources, Vec::new()));
+                return Ok((sources.await, Vec::new()));
             }
             let reads = recorded_images.iter().map(|(digest, sources)| {
                 let is_only = is_only && sources.len() == 1;
                 let sources = sources.iter().chain(bare_repositories.iter().copied());
                 first_with_image(context, digest, sources, is_only)
             });
-            let found = try_join_all(reads).await?.into_iter();
-            let vouched = found.map(|found| {
+            let (sources, found) = tokio::join!(sources, try_join_all(reads));
+            let vouched = found?.into_iter().map(|found| {
                 let found = found?;
                 Vouched::recorded(found.digest(), &images)?.manifest(found)
             });

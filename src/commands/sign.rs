@@ -12,7 +12,7 @@ use crate::plan::Vouched;
 use crate::record::SelectionError;
 use crate::signatures::SigningContext;
 use crate::signatures::recorded::recorded as recorded_locations;
-use crate::signatures::signer::{check_settled, settle};
+use crate::signatures::signer::{ListedSignatures, check_settled, settle};
 use crate::signatures::unsigned::{Expectation, SignatureQuery, ToSign, check_policy};
 
 /// Signs every subject that lacks a signature.
@@ -52,10 +52,15 @@ pub(super) async fn sign(
     // If the record cannot be written, nothing is signed.
     record_writer.save(outcome)?;
     let on_failure = sign.signing.on_failure;
-    let unsettled = signing_context
+    let lists = signing_context
         .sign_all(context, &unsigned, on_failure, outcome, record_writer)
         .await?;
-    check_settled(context, settle(unsettled).await, on_failure, outcome)?;
+    let ListedSignatures {
+        unsettled,
+        mut lost,
+    } = lists.finish().await;
+    lost.append(&mut settle(unsettled).await);
+    check_settled(context, lost, on_failure, outcome)?;
     outcome.verified = outcome.unsigned.is_empty();
     Ok(record_writer.save(outcome)?)
 }

@@ -8,7 +8,7 @@ use super::verify::wanted_text;
 use super::{CommandError, Refused, RefusedSubject};
 use crate::context::{Context, ImageError, REQUESTS_PARALLEL};
 use crate::copy::bundles;
-use crate::copy::source::Source;
+use crate::copy::source::{KnownSource, Source};
 use crate::domain::{
     Descriptor, Digest, Manifest, Policy, Repository, SignatureFormat, chain_text,
 };
@@ -17,7 +17,7 @@ use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::{Candidate, Search, look_up};
 use crate::signatures::refused::RefusalSummary;
 use crate::signatures::signable::check_signable;
-use crate::sigstore::Verified;
+use crate::sigstore::{SourcePolicy, Verified};
 
 /// The images that must be signed before they are copied, and the required signer.
 pub(super) struct SourceGate<'a> {
@@ -42,8 +42,14 @@ enum GateVerdict {
 }
 
 impl SourceGate<'_> {
-    /// Checks every image, and its children if they are wanted. Returns the signers.
-    pub(super) async fn check(&self, depth: Depth) -> Result<Vec<Verified>, CommandError> {
+    /// Checks every image, and its children if they are wanted. Returns the policy for what refers to them.
+    pub(super) async fn check(&self, depth: Depth) -> Result<SourcePolicy, CommandError> {
+        self.context.events.step("Verify signatures at the source");
+        let signers = self.signers(depth).await?;
+        Ok(SourcePolicy::of(self.policy, &signers))
+    }
+
+    async fn signers(&self, depth: Depth) -> Result<Vec<Verified>, CommandError> {
         let mut waiting: Vec<Digest> = Vec::new();
         for image in &self.found.images {
             let read = async |child: &Descriptor| self.read(&child.digest).await;
@@ -104,13 +110,14 @@ impl SourceGate<'_> {
     }
 
     async fn verdict(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
-        let any = self.verifying_context.verifier(self.policy);
+        let (selection, verifying_context) = (self.selection, self.verifying_context);
+        let any = verifying_context.verifier(self.policy);
         let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
             let verified = any(candidate, subject)?;
-            match self.selection {
+            match selection {
                 ReferrerSelection::All => (),
                 ReferrerSelection::Verified => {
-                    candidate.check_nothing_extra(&self.verifying_context.trust)?;
+                    candidate.check_nothing_extra(&verifying_context.trust)?;
                 }
             }
             Ok(verified)
@@ -118,7 +125,7 @@ impl SourceGate<'_> {
         let first = Search::First(SignatureFormat::Bundle);
         let (mut refused, mut first_error) = (RefusalSummary::default(), None);
         let (mut may_be_late, mut registries) = (false, 0);
-        for source in &self.found.sources {
+        for KnownSource { source, .. } in &self.found.sources {
             let lookups = match source {
                 Source::Repository(repository) => {
                     registries += 1;
@@ -165,10 +172,10 @@ impl SourceGate<'_> {
         let missing = || ImageError::NotAtSource {
             digest: digest.clone(),
             parent: None,
-            sources: self.found.sources.iter().map(Source::name).collect(),
+            sources: self.found.sources.iter().map(KnownSource::name).collect(),
         };
         let mut first_error = None;
-        for source in &self.found.sources {
+        for KnownSource { source, .. } in &self.found.sources {
             match source.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(manifest),
                 Ok(None) => (),
@@ -179,7 +186,7 @@ impl SourceGate<'_> {
     }
 
     fn name(&self) -> String {
-        let names: Vec<String> = self.found.sources.iter().map(Source::name).collect();
+        let names: Vec<String> = self.found.sources.iter().map(KnownSource::name).collect();
         names.join("`, `")
     }
 
@@ -188,7 +195,7 @@ impl SourceGate<'_> {
             .found
             .sources
             .first()
-            .map_or(String::new(), Source::name);
+            .map_or(String::new(), KnownSource::name);
         let subjects = subjects
             .into_iter()
             .map(|(digest, refused)| RefusedSubject {

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use super::versions::Versions;
 use super::{CommandError, TagError};
 use crate::context::{Context, REQUESTS_PARALLEL, RecordWriter};
-use crate::domain::{Digest, FullTag, Manifest, Repository, Tag};
+use crate::domain::{Digest, FullTag, Manifest, Repository, Tag, TagContent};
 use crate::outcome::Outcome;
 use crate::plan::{Conflict, Difference, Newer, SeenTag, TagKind, TagStep, Vouched};
 use crate::record::TagState;
@@ -101,12 +101,59 @@ pub(super) fn report_step(context: &Context, step: &TagStep) {
     events.info(format!("tag `{tag}`: {text}{held}"));
 }
 
-fn tags_to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
+pub(super) fn tags_to_write(outcome: &Outcome, kind: TagKind) -> Vec<TagStep> {
     let steps = outcome.tags.iter().map(|tag| &tag.step);
     steps
         .filter(|step| step.kind == kind && step.writes())
         .cloned()
         .collect()
+}
+
+/// The knowledge of fixed tags and their repositories right before the tags are written.
+#[derive(Default)]
+pub(super) struct PreWriteCheck {
+    /// Tags that were read during the last writes before them, with the time at which the read began.
+    read: BTreeMap<FullTag, (Instant, Option<TagContent>)>,
+    /// Repositories without any tag when the run began. Nobody else is expected to write tags there.
+    pub(super) unused: BTreeSet<Repository>,
+}
+
+impl PreWriteCheck {
+    /// Reads tags that are about to be written.
+    pub(super) async fn read(
+        context: &Context,
+        tags: impl Iterator<Item = &FullTag>,
+    ) -> Result<Self, RegistryError> {
+        let began = Instant::now();
+        let reads = tags.map(|tag| async move {
+            let existing = context.tagged(tag).await?;
+            Ok::<_, RegistryError>((tag.clone(), (began, existing)))
+        });
+        Ok(Self {
+            read: try_join_all(reads).await?.into_iter().collect(),
+            unused: BTreeSet::new(),
+        })
+    }
+
+    /// Adds what another check found.
+    pub(super) fn append(&mut self, mut other: Self) {
+        self.read.append(&mut other.read);
+        self.unused.append(&mut other.unused);
+    }
+
+    /// Removes the tags that were read so long ago that they have to be read again. Returns the time at which the first
+    /// read of the others began.
+    fn retain_recent(&mut self) -> Option<Instant> {
+        self.read
+            .retain(|_, (began, _)| began.elapsed() <= RACE_WINDOW * 2);
+        self.read.values().map(|(began, _)| *began).min()
+    }
+
+    /// Reports whether other runs may write these tags at the same time.
+    fn has_other_writers(&self, steps: &[TagStep]) -> bool {
+        let mut repositories = steps.iter().map(|step| &step.tag.repository);
+        repositories.any(|repository| !self.unused.contains(repository))
+    }
 }
 
 /// Writes the tags that need it and waits until the registries show them. Fixed tags come first. Moving tags follow when
@@ -116,6 +163,7 @@ pub(super) async fn write_tags(
     record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
     versions: &Versions<'_>,
+    check: PreWriteCheck,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     let (fixed, moving) = (
@@ -126,7 +174,7 @@ pub(super) async fn write_tags(
         return Ok(());
     }
     context.events.step("Write tags");
-    write_fixed(context, record_writer, target, &fixed, outcome).await?;
+    write_fixed(context, record_writer, target, &fixed, check, outcome).await?;
     write_moving(context, record_writer, target, moving, versions, outcome).await
 }
 
@@ -135,23 +183,22 @@ async fn write_fixed(
     record_writer: &RecordWriter,
     target: &Vouched<Manifest>,
     fixed: &[TagStep],
+    mut check: PreWriteCheck,
     outcome: &mut Outcome,
 ) -> Result<(), CommandError> {
     if fixed.is_empty() {
         return Ok(());
     }
-    let began = Instant::now();
-    fail_on_conflicts(foreign_contents(context, fixed).await?, target, outcome)?;
+    let began = check.retain_recent().unwrap_or_else(Instant::now);
+    let foreign = foreign_contents(context, fixed, &check.read).await?;
+    fail_on_conflicts(foreign, target, outcome)?;
     let written = write_all(context, record_writer, target, fixed, outcome).await?;
     // A tag that changed before it was written was written by another run.
-    fail_on_conflicts(
-        foreign_contents(context, &written.changed).await?,
-        target,
-        outcome,
-    )?;
+    let foreign = foreign_contents(context, &written.changed, &BTreeMap::new()).await?;
+    fail_on_conflicts(foreign, target, outcome)?;
     // Another run may have read the tags before this write. After as long a wait, its own write is visible. A registry
     // that honours conditions refuses its write.
-    if !written.is_guarded {
+    if !written.is_guarded && check.has_other_writers(fixed) {
         tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
     }
     wait_until_visible(context, fixed, &written.together, target, outcome).await
@@ -237,7 +284,7 @@ struct WrittenSteps {
 /// Writes tags concurrently. If one fails, writes in progress are finished and noted before the error is returned.
 ///
 /// The record lists the writes as intended before they are sent, because a killed run may have written them. Earlier
-/// steps are listed as planned: nothing was sent for them.
+/// steps are listed as planned: nothing was sent for them. Results are saved a few at a time.
 async fn write_all(
     context: &Context,
     record_writer: &RecordWriter,
@@ -273,23 +320,25 @@ async fn write_all(
     });
     let mut writes = stream::iter(writes).buffer_unordered(REQUESTS_PARALLEL);
     let mut failure = None;
+    let mut results = record_writer.results(steps.len());
     result.is_guarded = accepted.is_empty();
     while let Some((step, written, is_unwritten)) = writes.next().await {
         if is_unwritten {
             outcome.mark(&step.tag, TagState::Planned);
-            record_writer.save(outcome)?;
+            results.add(outcome)?;
         }
         match written {
             Ok(Replaced::Written(guard)) => {
                 result.is_guarded &= guard == Guard::Condition;
                 outcome.mark(&step.tag, TagState::Written);
-                record_writer.save(outcome)?;
+                results.add(outcome)?;
             }
             Ok(Replaced::HeldOther) => result.changed.push(step.clone()),
             Err(error) => failure = failure.or(Some(error)),
         }
     }
     drop(writes);
+    results.end(outcome)?;
     result.together = accepted;
     failure.map_or(Ok(result), Err)
 }
@@ -346,15 +395,19 @@ async fn is_unwritten(context: &Context, step: &TagStep, error: &CommandError) -
     matches!(shown.await, Ok(shown) if shown.as_ref() != Some(&step.after))
 }
 
-/// Reads tags that were absent, just before they are written and after they should be visible. Content that another run
-/// wrote there is a conflict.
+/// Reads tags that were absent, just before they are written and after they should be visible. Those in `known` were read
+/// a moment ago. Content that another run wrote there is a conflict.
 async fn foreign_contents(
     context: &Context,
     steps: &[TagStep],
+    known: &BTreeMap<FullTag, (Instant, Option<TagContent>)>,
 ) -> Result<Vec<Conflict>, CommandError> {
     let reads = steps.iter().map(|step| async move {
-        // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
-        let existing = context.tagged(&step.tag).await?;
+        let existing = match known.get(&step.tag) {
+            Some((_, existing)) => existing.clone(),
+            // By GET: an absent tag is the normal case, and a HEAD would have to be repeated then.
+            None => context.tagged(&step.tag).await?,
+        };
         let other = existing.filter(|existing| *existing.digest() != step.after);
         let why = "another run wrote it during this run".to_owned();
         let conflict = |existing| Conflict::new(&step.tag, &existing, Difference::Odd(why));
@@ -410,7 +463,8 @@ async fn wait_until_visible(
             shown => shown?,
         }
     }
-    fail_on_conflicts(foreign_contents(context, &overrun).await?, target, outcome)
+    let foreign = foreign_contents(context, &overrun, &BTreeMap::new()).await?;
+    fail_on_conflicts(foreign, target, outcome)
 }
 
 /// Writes a tag that the registry reported as written by a request for several tags, and does not show.

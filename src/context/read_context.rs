@@ -6,10 +6,10 @@ use std::future::Future;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::domain::{Events, FullTag, RetryPolicy, TagContent};
-use crate::registry::{RegistryError, RegistryReader};
+use crate::registry::{REQUESTS_MAX, RegistryError, RegistryReader, is_placeholder};
 
-/// The maximum number of concurrent requests.
-pub(crate) const REQUESTS_PARALLEL: usize = 16;
+/// The maximum number of concurrent tasks of one step, as many as a host may get requests at once.
+pub(crate) const REQUESTS_PARALLEL: usize = REQUESTS_MAX;
 /// The maximum depth of nested indexes.
 pub(crate) const DEPTH_MAX: usize = 4;
 /// The maximum number of manifests in one index, at all depths.
@@ -47,9 +47,10 @@ impl LongLists {
 }
 
 impl ReadContext {
-    /// Reads the content of a tag.
+    /// Reads the content of a tag. A tag that a cleanup was deleting when it was cut short counts as absent.
     pub(crate) async fn tagged(&self, tag: &FullTag) -> Result<Option<TagContent>, RegistryError> {
-        self.registry.tag_content(tag).await
+        let content = self.registry.tag_content(tag).await?;
+        Ok(content.filter(|content| !is_placeholder(content.digest())))
     }
 
     /// Calls `read` until it finds something or the tries are used up. An error ends the calls at once: the registry

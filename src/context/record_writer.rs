@@ -1,4 +1,5 @@
-//! Keeps the record up to date while a run changes things. It is saved before and after each change.
+//! Keeps the record up to date while a run changes things. It is saved before each change, and when results are known: a
+//! few at a time while other work is in progress, and the last ones when the run ends, however it ends.
 
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +8,10 @@ use super::RecordReader;
 use crate::domain::{Digest, MediaType};
 use crate::inputs::Mode;
 use crate::outcome::{Outcome, SignatureOutcome};
-use crate::record::{ImageRecord, Loaded, RecordError, VouchedRecord};
+use crate::record::{ImageRecord, Loaded, RecordError, ReplacedRecord, VouchedRecord};
+
+/// The most saves for the results of one step, besides the last.
+const RESULT_SAVES_MAX: usize = 10;
 
 /// The record, with the means to write it.
 pub struct RecordWriter {
@@ -52,9 +56,12 @@ impl RecordWriter {
             images.for_each(|image| record.add_signatures(image));
         }
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = written
-            .as_ref()
-            .or(self.vouched().map(VouchedRecord::digest));
+        let vouched = self.vouched().map(VouchedRecord::digest);
+        let replaced = match (written.as_ref(), vouched) {
+            (Some(own), _) => ReplacedRecord::Own(own),
+            (None, Some(vouched)) => ReplacedRecord::Vouched(vouched),
+            (None, None) => ReplacedRecord::Unvouched,
+        };
         if written.is_none() {
             match &self.loaded {
                 Loaded::Unusable(_) => drop(self.file.rename_unreadable()?),
@@ -62,11 +69,29 @@ impl RecordWriter {
                 Loaded::Absent | Loaded::Vouched(_) => (),
             }
         }
-        *written = Some(
-            self.file
-                .replace_and_export(&record, old, &self.record_export)?,
-        );
+        let replace = self
+            .file
+            .replace_and_export(&record, replaced, &self.record_export);
+        *written = Some(replace?);
         Ok(())
+    }
+
+    /// Returns the means to save the results of `total` pieces of concurrent work.
+    pub(crate) fn results(&self, total: usize) -> ResultSaver<'_> {
+        ResultSaver {
+            record_writer: self,
+            unsaved: 0,
+            unsaved_max: total / RESULT_SAVES_MAX,
+        }
+    }
+
+    /// Saves the results that are not in the record yet, at the end of a run. A run that has not written its record has
+    /// changed nothing.
+    pub(crate) fn save_last_results(&self, outcome: &Outcome) -> Result<(), RecordError> {
+        match self.written() {
+            Some(_) => self.save(outcome),
+            None => Ok(()),
+        }
     }
 
     /// The digest by which alone the next run continues the record that this one wrote. `None` in a run of a workflow,
@@ -80,6 +105,36 @@ impl RecordWriter {
     pub fn written(&self) -> Option<Digest> {
         let written = self.written.lock();
         written.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Saves the results of concurrent work, in a few parts. The record is written whole, so saving it for each result would
+/// write bytes by the square of the work.
+///
+/// Until a result is saved, the record lists the change as intended. A killed run may have made it.
+pub(crate) struct ResultSaver<'a> {
+    record_writer: &'a RecordWriter,
+    unsaved: usize,
+    unsaved_max: usize,
+}
+
+impl ResultSaver<'_> {
+    /// Notes that the outcome has another result, and saves it if enough are unsaved.
+    pub(crate) fn add(&mut self, outcome: &Outcome) -> Result<(), RecordError> {
+        self.unsaved += 1;
+        if self.unsaved > self.unsaved_max {
+            self.unsaved = 0;
+            return self.record_writer.save(outcome);
+        }
+        Ok(())
+    }
+
+    /// Saves the remaining results.
+    pub(crate) fn end(self, outcome: &Outcome) -> Result<(), RecordError> {
+        match self.unsaved {
+            0 => Ok(()),
+            _ => self.record_writer.save(outcome),
+        }
     }
 }
 

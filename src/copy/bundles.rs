@@ -2,7 +2,7 @@
 
 use super::CopyError;
 use super::bundle_manifest::strict_entry;
-use super::source::Source;
+use super::source::{KnownSource, Source};
 use crate::context::Context;
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, SignatureFormat, chain_text,
@@ -18,16 +18,6 @@ use crate::signatures::legacy_layer::is_signature;
 use crate::signatures::lookup::Lookup;
 use crate::signatures::refused::RefusedCandidate;
 use crate::sigstore::{LegacySignature, Signature, VerificationError};
-
-/// The result of reading the manifest of a referrer.
-pub(super) enum ReadManifest {
-    /// Its contents.
-    Manifest(Box<ReferrerManifest>),
-    /// Content that cannot be read, with the reason.
-    Broken(String),
-    /// A manifest that is absent.
-    Missing,
-}
 
 /// The needed contents of a referrer's manifest. Its bytes may be as long as those of any manifest.
 pub(super) struct ReferrerManifest {
@@ -67,34 +57,22 @@ pub(super) enum LayerResult<T> {
     Unrelated,
 }
 
-/// Reads the manifest of the referrer `digest`. A failed request is an error; invalid content is not an error but
-/// broken. `subject` is the manifest that it should refer to, if that was read.
-pub(super) async fn read_manifest(
-    context: &Context,
-    source: &Source,
-    subject: Option<&Descriptor>,
-    digest: &Digest,
-) -> Result<ReadManifest, CopyError> {
-    let manifest = match source.manifest(context, digest).await {
-        Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(ReadManifest::Missing),
-        Err(error) if error.is_about_content() => {
-            return Ok(ReadManifest::Broken(chain_text(&error)));
+impl ReferrerManifest {
+    /// Reads the manifest of a referrer. `subject` is the manifest that it should refer to, if that was read.
+    pub(super) fn of(manifest: &Manifest, subject: Option<&Descriptor>) -> Self {
+        let bundle = bundle_of(manifest).cloned();
+        let entry = match (&bundle, subject) {
+            (Some(bundle), Some(subject)) => strict_entry(manifest, bundle, subject),
+            (Some(_) | None, _) => Err("subject".to_owned()),
+        };
+        Self {
+            subject: manifest.subject().map(|subject| subject.digest.clone()),
+            predicate: manifest.annotation(PREDICATE_TYPE).map(str::to_owned),
+            entry,
+            kind: type_of(manifest),
+            bundle,
         }
-        Err(error) => return Err(error),
-    };
-    let bundle = bundle_of(&manifest).cloned();
-    let entry = match (&bundle, subject) {
-        (Some(bundle), Some(subject)) => strict_entry(&manifest, bundle, subject),
-        (Some(_) | None, _) => Err("subject".to_owned()),
-    };
-    Ok(ReadManifest::Manifest(Box::new(ReferrerManifest {
-        subject: manifest.subject().map(|subject| subject.digest.clone()),
-        predicate: manifest.annotation(PREDICATE_TYPE).map(str::to_owned),
-        entry,
-        kind: type_of(&manifest),
-        bundle,
-    })))
+    }
 }
 
 /// Reads the bundle of a referrer. A failed request is an error; invalid content is not an error but broken.
@@ -153,13 +131,8 @@ pub(crate) async fn look_up(
     verifier: &CandidateVerifier<'_>,
 ) -> Result<Lookup, CopyError> {
     let mut lookup = Lookup::default();
-    let known = source.list_tags(context).await;
-    for entry in source
-        .referrers(context, subject, &known)
-        .await?
-        .entries
-        .listed
-    {
+    let known = KnownSource::read(context, source.clone()).await;
+    for entry in known.referrers(context, subject).await?.entries.listed {
         let predicate = entry.annotations.get(PREDICATE_TYPE).map(String::as_str);
         let result = match other_predicate(predicate) {
             Some(predicate) => {
@@ -217,10 +190,14 @@ async fn read_listed(
     source: &Source,
     digest: &Digest,
 ) -> Result<BundleRead, CopyError> {
-    match read_manifest(context, source, None, digest).await? {
-        ReadManifest::Manifest(manifest) => read_bundle(context, source, &manifest).await,
-        ReadManifest::Broken(why) => Ok(BundleRead::Broken(why)),
-        ReadManifest::Missing => Ok(BundleRead::Missing),
+    match source.manifest(context, digest).await {
+        Ok(Some(manifest)) => {
+            let manifest = ReferrerManifest::of(&manifest, None);
+            read_bundle(context, source, &manifest).await
+        }
+        Ok(None) => Ok(BundleRead::Missing),
+        Err(error) if error.is_about_content() => Ok(BundleRead::Broken(chain_text(&error))),
+        Err(error) => Err(error),
     }
 }
 

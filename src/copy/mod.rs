@@ -4,7 +4,9 @@
 pub(crate) mod bundle_manifest;
 pub(crate) mod bundles;
 pub(crate) mod copier;
+mod digest_tags;
 mod error;
+pub(crate) mod list_write;
 pub(crate) mod referrer_copier;
 pub(crate) mod referrer_filter;
 pub(crate) mod source;

@@ -3,12 +3,10 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::CopyError;
-use super::bundles::{
-    BundleRead, LayerResult, ReadManifest, ReferrerManifest, read_bundle, read_manifest,
-    verify_layers,
-};
+use super::bundles::{BundleRead, LayerResult, ReferrerManifest, read_bundle, verify_layers};
 use super::source::Source;
 use crate::context::Context;
 use crate::domain::{
@@ -96,8 +94,8 @@ impl<'a> ReferrerFilter<'a> {
     }
 
     /// Returns the receipts of everything that was found.
-    pub(crate) fn into_outcomes(self) -> Vec<ReferrerOutcome> {
-        self.found.into_inner().into_values().collect()
+    pub(crate) fn outcomes(&self) -> Vec<ReferrerOutcome> {
+        self.found.borrow().values().cloned().collect()
     }
 
     /// Notes that a referrer or tag cannot be copied although it should be.
@@ -170,6 +168,7 @@ impl<'a> ReferrerFilter<'a> {
         context: &Context,
         from: &[&Source],
         referrer: &ListedReferrer<'_>,
+        read: impl AsyncFnOnce() -> Result<Option<Rc<Manifest>>, CopyError>,
     ) -> Result<Option<Descriptor>, CopyError> {
         let (subject, entry) = (referrer.subject, referrer.entry);
         let name = entry.digest.to_string();
@@ -180,7 +179,7 @@ impl<'a> ReferrerFilter<'a> {
             .map(|known| known.is_copied);
         let is_copied = match known {
             Some(is_copied) => is_copied,
-            None => match self.verdict_on(context, from, referrer).await? {
+            None => match self.verdict_on(context, from, referrer, read).await? {
                 EntryVerdict::Referrer(kind, verdict) => {
                     self.note(context, subject, name, &kind, verdict)
                 }
@@ -228,17 +227,16 @@ impl<'a> ReferrerFilter<'a> {
         context: &Context,
         from: &[&Source],
         referrer: &ListedReferrer<'_>,
+        read: impl AsyncFnOnce() -> Result<Option<Rc<Manifest>>, CopyError>,
     ) -> Result<EntryVerdict, CopyError> {
         let (subject, entry) = (referrer.subject, referrer.entry);
-        let is_read = |read: &ReadManifest| matches!(read, ReadManifest::Manifest(_));
-        let read =
-            async |source| read_manifest(context, source, referrer.described, &entry.digest).await;
-        let manifest = match read_first(from, is_read, read).await? {
-            Some(ReadManifest::Manifest(manifest)) => *manifest,
-            Some(ReadManifest::Broken(why)) => return Ok(EntryVerdict::LeftOut(why)),
-            Some(ReadManifest::Missing) | None => {
-                return Ok(EntryVerdict::LeftOut("it was not found".to_owned()));
+        let manifest = match read().await {
+            Ok(Some(manifest)) => ReferrerManifest::of(&manifest, referrer.described),
+            Ok(None) => return Ok(EntryVerdict::LeftOut("it was not found".to_owned())),
+            Err(error) if error.is_about_content() => {
+                return Ok(EntryVerdict::LeftOut(chain_text(&error)));
             }
+            Err(error) => return Err(error),
         };
         // SECURITY: the writer of a list controls everything in it. Only the manifest states what it refers to.
         if manifest.subject.as_ref().is_some_and(|of| of != subject) {

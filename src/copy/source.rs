@@ -1,5 +1,8 @@
 //! The sources that images are copied from: repositories and folders.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::CopyError;
 use crate::context::Context;
 use crate::domain::{
@@ -17,6 +20,55 @@ pub(crate) enum Source {
     Repository(Repository),
     /// A folder in the OCI layout.
     Layout(Layout),
+}
+
+/// A source, and the tags that it is known to have.
+#[derive(Debug)]
+pub(crate) struct KnownSource {
+    /// The source.
+    pub(crate) source: Source,
+    /// Its tags. A write does not depend on them.
+    pub(crate) tags: KnownTags,
+    /// The answer of its registry about the referrers API, once there is one.
+    has_api: Cell<Option<bool>>,
+}
+
+impl KnownSource {
+    /// Returns its name in messages.
+    pub(crate) fn name(&self) -> String {
+        self.source.name()
+    }
+
+    /// Reads the list of tags of a source.
+    pub(crate) async fn read(context: &Context, source: Source) -> Self {
+        let tags = source.list_tags(context).await;
+        Self {
+            source,
+            tags,
+            has_api: Cell::default(),
+        }
+    }
+
+    /// Returns all referrers of `subject`.
+    pub(crate) async fn referrers(
+        &self,
+        context: &Context,
+        subject: &Digest,
+    ) -> Result<AllReferrers, CopyError> {
+        match &self.source {
+            Source::Repository(from) => {
+                let all = all_referrers(context, from, subject, &self.tags, &self.has_api);
+                Ok(all.await?)
+            }
+            Source::Layout(layout) => Ok(AllReferrers {
+                entries: Entries {
+                    listed: layout.referrers(subject).to_vec(),
+                    ..Entries::default()
+                },
+                ..AllReferrers::default()
+            }),
+        }
+    }
 }
 
 impl Source {
@@ -55,25 +107,6 @@ impl Source {
                 KnownTags(all_tags(&context.registry, repository).await)
             }
             Self::Layout(_) => KnownTags(None),
-        }
-    }
-
-    /// Returns all referrers of `subject`.
-    pub(crate) async fn referrers(
-        &self,
-        context: &Context,
-        subject: &Digest,
-        known: &KnownTags,
-    ) -> Result<AllReferrers, CopyError> {
-        match self {
-            Self::Repository(from) => Ok(all_referrers(context, from, subject, known).await?),
-            Self::Layout(layout) => Ok(AllReferrers {
-                entries: Entries {
-                    listed: layout.referrers(subject).to_vec(),
-                    broken: 0,
-                },
-                ..AllReferrers::default()
-            }),
         }
     }
 
@@ -169,6 +202,23 @@ impl From<Repository> for Source {
     fn from(repository: Repository) -> Self {
         Self::Repository(repository)
     }
+}
+
+/// Returns a manifest of the first of these sources that has it. If none has, an error counts: that source may have it.
+pub(super) async fn first_manifest(
+    context: &Context,
+    from: &[&Source],
+    digest: &Digest,
+) -> Result<Option<Rc<Manifest>>, CopyError> {
+    let mut first_error = None;
+    for source in from {
+        match source.manifest(context, digest).await {
+            Ok(Some(manifest)) => return Ok(Some(Rc::new(manifest))),
+            Ok(None) => (),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    first_error.map_or(Ok(None), Err)
 }
 
 async fn copy_blob(

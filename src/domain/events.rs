@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::{RequestTrace, Secret};
+use super::{LimitTrace, RequestTrace, Secret};
 
 /// The length of the shortest text from a service that is masked.
 const MASKED_MIN_CHARS: usize = 16;
@@ -34,6 +34,8 @@ pub enum Event {
     Mask(Secret),
     /// A request that has ended; emitted only if the run is traced.
     Request(RequestTrace),
+    /// A decrease of the limit on concurrent requests to a host; emitted only if the run is traced.
+    Limit(LimitTrace),
 }
 
 /// A handle on the run's one listener. Clones are cheap and share the listener.

@@ -46,5 +46,5 @@ pub use signature::SignatureFormat;
 pub use source_repository::SourceRepository;
 pub use tag_content::{TagContent, Unusable};
 pub use token_absence::TokenAbsence;
-pub use trace::RequestTrace;
+pub use trace::{LimitTrace, RequestTrace};
 pub use visible::visible;

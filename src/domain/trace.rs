@@ -1,4 +1,4 @@
-//! The report of each request when the input `trace` enables it.
+//! The reports of requests when the input `trace` enables them.
 
 use std::fmt;
 use std::time::Duration;
@@ -40,5 +40,34 @@ impl fmt::Display for RequestTrace {
             Some(feature) => write!(formatter, " ({feature})"),
             None => Ok(()),
         }
+    }
+}
+
+/// A decrease of the limit on concurrent requests to a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitTrace {
+    /// The time, since the start of the run.
+    pub time: Duration,
+    /// The host, and the port if it is not the default.
+    pub host: String,
+    /// The new limit.
+    pub limit: usize,
+    /// The reason.
+    pub why: &'static str,
+}
+
+impl fmt::Display for LimitTrace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            time,
+            host,
+            limit,
+            why,
+        } = self;
+        let time = time.as_millis();
+        write!(
+            formatter,
+            "trace {time:>7} ms  {host}: at most {limit} requests at once from now on, because {why}"
+        )
     }
 }

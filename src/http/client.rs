@@ -8,30 +8,24 @@ use reqwest::{Method, Request, RequestBuilder, StatusCode, Url};
 use super::transport_error::cause_text;
 use super::tunnel_probe::tunnel_status;
 use super::{
-    Certificates, HttpError, IncomingResponse, NameResolver, Proxies, TransportError,
-    TransportErrorKind,
+    Certificates, HttpError, IncomingResponse, NameResolver, Proxies, ServerTask, Timeouts,
+    TransportError, TransportErrorKind,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest silence of a server, before its response and within it.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The longest time that an upload may stand still. It is longer than the limit for downloads, so that the error names
-/// the side that stalls.
-pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// HTTP/2: the interval between PINGs on a connection with open requests. Without PINGs, every retry would use a
 /// connection whose other end is dead.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// The longest wait for the response to a PING. A PING may wait behind a whole upload on a slow line. Interval and
 /// timeout together are therefore as long as an upload may stand still.
-const PING_TIMEOUT: Duration = STALL_TIMEOUT.saturating_sub(PING_INTERVAL);
+const PING_TIMEOUT: Duration = Timeouts::USUAL.receive.saturating_sub(PING_INTERVAL);
 
 /// HTTP/2: the most bytes of one body that may arrive before it is read. All bodies of a host share one connection.
 /// Unread bytes must leave room for the other bodies, or the connection stalls.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// HTTP/2: the number of bodies of one host that may wait unread. That is one for each concurrent request, and as many
-/// again for copies of blobs.
-const UNREAD_BODIES_MAX: u32 = 16;
+/// HTTP/2: the number of bodies of one host that may wait unread. That is one for each of the 32 concurrent requests, and
+/// a few for copies of blobs.
+const UNREAD_BODIES_MAX: u32 = 40;
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * UNREAD_BODIES_MAX;
 /// HTTP/2: the limit for headers, equal to the library's limit for HTTP/1.1.
 const HEADERS_MAX_BYTES: u32 = 8192 + 4096 * 100;
@@ -43,10 +37,9 @@ const HEADERS_MAX_BYTES: u32 = 8192 + 4096 * 100;
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: reqwest::Client,
-    /// The longest silence of a server, before its response and within it. reqwest's own timeout is not used: it counts
-    /// the time to send a request's body as silence. Large uploads would then need a client and connections of their
-    /// own.
-    silence: Duration,
+    /// The longest silences of a server. reqwest's own timeout is not used: it counts the time to send a request's body
+    /// as silence. Large uploads would then need a client and connections of their own.
+    timeouts: Timeouts,
     proxies: Proxies,
     names: NameResolver,
     /// True if the user gave authorities.
@@ -86,7 +79,7 @@ impl Client {
             })?;
         Ok(Self {
             inner,
-            silence: READ_TIMEOUT,
+            timeouts: Timeouts::USUAL,
             proxies,
             names,
             has_bundle: !certificates.is_empty(),
@@ -100,12 +93,12 @@ impl Client {
         Self::new(&Certificates::default(), Proxies::default(), names)
     }
 
-    /// Wraps a client that has its own connections and its own limit for silence.
+    /// Wraps a client that has its own connections and timeouts.
     #[cfg(test)]
-    pub(crate) fn of(inner: reqwest::Client, silence: Duration) -> Self {
+    pub(crate) fn of(inner: reqwest::Client, timeouts: Timeouts) -> Self {
         Self {
             inner,
-            silence,
+            timeouts,
             proxies: Proxies::default(),
             names: NameResolver::new(crate::http::NameSettings::of_system()),
             has_bundle: false,
@@ -133,14 +126,25 @@ impl Client {
         self.request(Method::POST, url)
     }
 
-    /// Sends `request` once. It may take any time, unless the server is silent for half a minute.
-    pub async fn execute(&self, request: Request) -> Result<IncomingResponse, TransportError> {
+    /// Returns the longest silence in which a server may do `task`.
+    #[must_use]
+    pub fn silence(&self, task: ServerTask) -> Duration {
+        self.timeouts.silence(task)
+    }
+
+    /// Sends `request` once. It may take any time, unless the server is silent for longer than `task` takes.
+    pub async fn execute(
+        &self,
+        request: Request,
+        task: ServerTask,
+    ) -> Result<IncomingResponse, TransportError> {
         let proxy = self.proxies.used_for(request.url());
-        match tokio::time::timeout(self.silence, self.upload(request)).await {
+        let silence = self.silence(task);
+        match tokio::time::timeout(silence, self.upload(request)).await {
             Ok(sent) => sent,
             Err(_) => Err(TransportError {
                 proxy,
-                ..TransportError::silent(self.silence)
+                ..TransportError::silent(silence)
             }),
         }
     }
@@ -178,7 +182,7 @@ impl Client {
         };
         Ok(IncomingResponse {
             inner,
-            silence: self.silence,
+            silence: self.silence(ServerTask::Answer),
         })
     }
 }
@@ -194,7 +198,7 @@ mod tests {
 
     fn client() -> Client {
         let inner = reqwest::Client::builder().tls_certs_only([]).build();
-        Client::of(inner.unwrap(), SILENCE)
+        Client::of(inner.unwrap(), Timeouts::short(SILENCE, 10 * SILENCE))
     }
 
     fn request(listener: &TcpListener) -> Request {
@@ -225,7 +229,10 @@ mod tests {
         });
         let mut uploading = asked(&listener).await;
         // The request starts after the upload, and fails before the upload is answered.
-        let (ended, _held) = tokio::join!(client.execute(request(&listener)), asked(&listener));
+        let (ended, _held) = tokio::join!(
+            client.execute(request(&listener), ServerTask::Answer),
+            asked(&listener)
+        );
         let error = ended.unwrap_err();
         assert_eq!(error.kind, TransportErrorKind::Silence);
         assert_eq!(error.to_string(), "it was silent for 50ms");
@@ -244,7 +251,10 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             stream
         };
-        let (response, _held) = tokio::join!(client.execute(request(&listener)), half());
+        let (response, _held) = tokio::join!(
+            client.execute(request(&listener), ServerTask::Answer),
+            half()
+        );
         let error = read(response.unwrap(), 8).await.unwrap_err();
         let BodyError::Broken(error) = error else {
             panic!("{error}")

@@ -12,19 +12,21 @@ mod proxies;
 mod request_timer;
 mod response;
 mod retry;
+mod timeouts;
 mod transport_error;
 mod tunnel_probe;
 
 pub use body::{BodyError, read, read_start};
 pub use certificate_problem::CertificateProblem;
 pub use certificates::{CertificateError, Certificates};
-pub use client::{Client, STALL_TIMEOUT};
+pub use client::Client;
 pub use incoming::IncomingResponse;
 pub use names::{NameError, NameResolver, NameSettings};
 pub use proxies::Proxies;
 pub use request_timer::{RequestTimer, authority};
 pub use response::{Response, retry_after};
-pub use retry::{Transient, with_retries};
+pub use retry::{Transient, with_progress, with_retries};
+pub use timeouts::{ServerTask, Timeouts};
 pub use transport_error::{TransportError, TransportErrorKind, UsedProxy};
 
 /// The reason why a client could not be built.

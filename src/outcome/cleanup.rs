@@ -135,13 +135,7 @@ impl CleanupTag {
         };
         match &self.step {
             CleanupStep::Rollback(rollback) => steps(rollback),
-            CleanupStep::Unknown(rollback, _) => {
-                format!(
-                    "if it points to `{}`: {}",
-                    rollback.wrote(),
-                    steps(rollback)
-                )
-            }
+            CleanupStep::Unknown(rollback, _) => if_unchanged(rollback, &steps(rollback)),
             CleanupStep::Manual {
                 kind: TagKind::Fixed,
                 ..
@@ -156,6 +150,17 @@ impl CleanupTag {
                 delete()
             ),
             CleanupStep::Leave(_) => delete(),
+        }
+    }
+
+    /// Returns the manual steps for a tag whose step was planned and not begun: the tag was not read.
+    #[must_use]
+    pub fn manual_steps_unread(&self) -> String {
+        match &self.step {
+            CleanupStep::Rollback(rollback) => if_unchanged(rollback, &self.manual_steps()),
+            CleanupStep::Unknown(..) | CleanupStep::Manual { .. } | CleanupStep::Leave(_) => {
+                self.manual_steps()
+            }
         }
     }
 
@@ -209,4 +214,9 @@ impl CleanupTag {
             (CleanupEnd::Done, _, Some(_)) | (CleanupEnd::Left, ..) => (),
         }
     }
+}
+
+/// Returns the manual steps for a tag whose content is unknown.
+fn if_unchanged(rollback: &Rollback, steps: &str) -> String {
+    format!("if it points to `{}`: {steps}", rollback.wrote())
 }

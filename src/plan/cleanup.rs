@@ -111,7 +111,23 @@ impl fmt::Display for LeaveReason {
     }
 }
 
-/// Decides the step for `tag`, which the inputs name with this kind.
+/// Decides the step for `tag` before it is read: the rollback of what the run wrote, or no step for a tag that no run wrote.
+/// `None` if the record alone does not decide it: the runs wrote different content, or the record is inconsistent.
+#[must_use]
+pub fn plan_cleanup(record: &VouchedRecord, tag: &FullTag, kind: TagKind) -> Option<CleanupStep> {
+    let mut written = entries(record.record(), tag).filter(|entry| is_ours(entry));
+    let Some(first) = written.next() else {
+        return Some(decide_cleanup(record, tag, kind, &TagDigest::Absent));
+    };
+    if written.any(|entry| entry.after != first.after) {
+        return None;
+    }
+    let current = TagDigest::Present(first.after.clone());
+    let step = decide_cleanup(record, tag, kind, &current);
+    matches!(step, CleanupStep::Rollback(_)).then_some(step)
+}
+
+/// Decides the step for `tag`, which the inputs name with this kind and which was read.
 #[must_use]
 pub fn decide_cleanup(
     record: &VouchedRecord,

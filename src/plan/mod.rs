@@ -24,7 +24,8 @@ pub use assemble::{
     AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
 };
 pub use cleanup::{
-    CleanupStep, LeaveReason, Rollback, TagDigest, decide_cleanup, leave_for_user, unnamed_tags,
+    CleanupStep, LeaveReason, Rollback, TagDigest, decide_cleanup, leave_for_user, plan_cleanup,
+    unnamed_tags,
 };
 pub use image_comparison::images_of;
 pub use preflight::{

@@ -1,6 +1,7 @@
 //! The record: a run's findings, plans and actions, in one JSON file for the next step, job or rerun.
 //!
-//! It is written before and after each change, so that even a killed run leaves a record of its last action. This room
+//! It is written before each change, and when the results of changes are known, so that even a killed run leaves a record of
+//! its last action. This room
 //! defines the format of the file, its replacement in one step, and which records are vouched for. It must not depend on
 //! the reasons for the recorded actions.
 
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::{Digest, MediaType};
 
 pub use file::{RecordError, RecordFile};
-pub use record_export::{Export, ExportedDigests, RecordExport, export_name};
+pub use record_export::{Export, ExportedDigests, RecordExport, ReplacedRecord, export_name};
 pub use run::WorkflowRun;
 pub use selection_error::SelectionError;
 pub use vouched::{KnownDigests, Loaded, Unvouched, VouchedImages, VouchedRecord};

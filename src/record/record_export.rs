@@ -40,17 +40,33 @@ pub fn export_name(path: &str) -> String {
     format!("MANIFEST_SEAL_RECORD_{}", hex.get(..8).unwrap_or_default())
 }
 
+/// The record that a new one replaces.
+#[derive(Debug, Clone, Copy)]
+pub enum ReplacedRecord<'a> {
+    /// There is none, or nothing vouches for it.
+    Unvouched,
+    /// An earlier step wrote it, and its digest is vouched for.
+    Vouched(&'a Digest),
+    /// This step wrote it, with this digest.
+    Own(&'a Digest),
+}
+
 impl RecordFile {
-    /// Replaces the record and announces its digest. `old` is its previous digest, if that is vouched for. Returns the
-    /// new one.
+    /// Replaces the record and announces its digest. Returns the new digest. An equal record of this step is not written
+    /// again.
     pub fn replace_and_export(
         &self,
         record: &Record,
-        old: Option<&Digest>,
+        replaced: ReplacedRecord<'_>,
         record_export: &RecordExport,
     ) -> Result<Digest, RecordError> {
         let text = self.text(record)?;
         let new = Digest::of(&text);
+        let old = match replaced {
+            ReplacedRecord::Own(old) if *old == new => return Ok(new),
+            ReplacedRecord::Own(old) | ReplacedRecord::Vouched(old) => Some(old),
+            ReplacedRecord::Unvouched => None,
+        };
         let export = |digests| (record_export.export)(digests).map_err(RecordError::NotExported);
         export(ExportedDigests::Replacing { old, new: &new })?;
         self.replace(&text)?;
@@ -102,7 +118,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let file = RecordFile::new(folder.path().join("record.json"));
             let record_export = record_export(fails_at);
-            let mut old = None;
+            let mut old: Option<Digest> = None;
             for seed in 0..2 {
                 let record = Record {
                     run: Some(WorkflowRun {
@@ -112,7 +128,10 @@ mod tests {
                     }),
                     ..Record::default()
                 };
-                match file.replace_and_export(&record, old.as_ref(), &record_export) {
+                let replaced = old
+                    .as_ref()
+                    .map_or(ReplacedRecord::Unvouched, ReplacedRecord::Own);
+                match file.replace_and_export(&record, replaced, &record_export) {
                     Ok(new) => old = Some(new),
                     Err(_) => break,
                 }
@@ -124,6 +143,20 @@ mod tests {
             assert!(is_fine, "{fails_at}: {loaded:?}");
             assert_eq!(matches!(loaded, Loaded::Absent), fails_at == 0);
         }
+    }
+
+    #[test]
+    fn equal_record_of_this_step_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = RecordFile::new(folder.path().join("record.json"));
+        let record = Record::default();
+        let replace = |replaced, fails_at| {
+            file.replace_and_export(&record, replaced, &record_export(fails_at))
+        };
+        let new = replace(ReplacedRecord::Unvouched, 2).unwrap();
+        assert_eq!(replace(ReplacedRecord::Own(&new), 0).unwrap(), new);
+        // A later step announces it in any case.
+        assert!(replace(ReplacedRecord::Vouched(&new), 0).is_err());
     }
 
     #[test]

@@ -43,17 +43,24 @@ fn missing<'a>(index: &Manifest, new: &'a [Descriptor]) -> Vec<&'a Descriptor> {
     new.iter().filter(|entry| !is_listed(entry)).collect()
 }
 
+/// Reports whether an entry states that its referrer is a signature.
+pub(super) fn is_signature(entry: &Descriptor) -> bool {
+    stated_predicate(entry) == Some(SIGN_PREDICATE)
+}
+
+fn stated_predicate(entry: &Descriptor) -> Option<&str> {
+    entry.annotations.get(PREDICATE_TYPE).map(String::as_str)
+}
+
 /// Reports whether no verifier opens the signature `wanted` because of what its entry `listed` says.
 ///
 /// SECURITY: anyone with push access can list the digest of a signature before it is there, with any other words.
 fn hides_signature(listed: &Descriptor, wanted: &Descriptor) -> bool {
-    let stated = |entry: &'_ Descriptor| entry.annotations.get(PREDICATE_TYPE).cloned();
-    let is_signature = stated(wanted).as_deref() == Some(SIGN_PREDICATE);
     let is_bundle = |entry: &Descriptor| entry.artifact_type.as_deref().is_some_and(is_bundle_type);
-    is_signature
+    is_signature(wanted)
         && (listed.media_type != wanted.media_type
             || listed.size != wanted.size
-            || other_predicate(stated(listed).as_deref()).is_some()
+            || other_predicate(stated_predicate(listed)).is_some()
             || (is_bundle(wanted) && !is_bundle(listed)))
 }
 

@@ -19,12 +19,12 @@ pub(crate) use edits::{Edits, is_list, present};
 pub use error::ListError;
 #[cfg(test)]
 pub(crate) use index::merge;
-pub(crate) use push::{ReferrerLists, push_referrer};
+pub(crate) use push::{HeldLists, NewEntries, ReferrerLists, push_referrer};
 pub(crate) use read::{
-    AllReferrers, KnownTags, ReadOrder, ReferrerBatch, ReferrerBatches, SeenReferrers,
+    AllReferrers, KnownTags, ListKeeper, ReadOrder, ReferrerList, ReferrerReader, SeenReferrers,
     all_referrers,
 };
 pub(crate) use repair::remove_dead_entries;
 pub(crate) use seen_list::SeenList;
-pub(crate) use settle::{Change, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot};
+pub(crate) use settle::{Change, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot, Writers};
 pub(crate) use shared_tag::SharedTag;

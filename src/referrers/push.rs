@@ -6,57 +6,117 @@ use std::future::Future;
 
 use tokio::sync::OnceCell;
 
-use super::index::{lists_exactly, merge};
+use super::index::{is_signature, lists_exactly, merge};
 use super::read::SeenReferrers;
-use super::settle::{Change, MergeError, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot};
+use super::settle::{
+    Change, MergeError, PendingSettle, SharedTagWriter, SubjectAge, TagSnapshot, Writers,
+};
 use super::shared_tag::SharedTag;
 use crate::context::Context;
 use crate::domain::{Descriptor, Digest, Manifest, MediaType, Repository, Tag};
 use crate::registry::{Referrer, Referrers, RegistryError, Stored};
 
-/// Pushes a referrer of `subject` with `push`, and adds its entry where the registry does not list it by itself. `seen`
-/// is the result of an earlier lookup, and `age` says whether others may have listed entries that it did not find. Returns
-/// the entry, and the remaining work until it is stable.
+/// Entries for stored referrers of one subject, which have to be listed.
+pub(crate) struct NewEntries<'a> {
+    list: SharedTagWriter<'a>,
+    entries: Vec<Descriptor>,
+    /// A list of exactly these entries, which is written as it is if the destination has none.
+    original: Option<Manifest>,
+    keeper: Keeper,
+}
+
+/// The side that keeps the list of a subject.
+enum Keeper {
+    /// The registry, which reported the subject of each referrer when it was pushed.
+    Registry,
+    /// The clients, under the referrers tag, with this content.
+    Clients(Box<TagSnapshot>),
+    /// The registry offers the API, and did not report the subject.
+    Unclear,
+}
+
+/// Pushes a referrer of `subject` with `push`. `seen` is the result of an earlier lookup, and `age` says whether others may
+/// have listed entries that it did not find. Returns the entry, which is to be listed.
 pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
     context: &'a Context,
     repository: &'a Repository,
-    subject: &'a Digest,
+    subject: &Digest,
     seen: SeenReferrers,
     age: SubjectAge,
     push: impl Future<Output = Result<(Descriptor, Stored), E>>,
-) -> Result<(Descriptor, PendingSettle<'a, E>), E> {
+) -> Result<(Descriptor, NewEntries<'a>), E> {
     let shared = SharedTag::of_referrers(context, repository, subject).seen(seen.list);
-    let shared = SharedTagWriter::new(context, shared);
+    let list = SharedTagWriter::new(context, shared);
     // If the entry will be in the index under the referrers tag, that index is read in the meantime.
     let snapshot = async {
         if seen.has_api {
             return Ok::<_, E>(None);
         }
         // The lookup found an entry or none. Only an absent list may be late.
-        Ok(Some(shared.read_snapshot_of(age).await?))
+        Ok(Some(list.read_snapshot_of(age).await?))
     };
     let ((entry, stored), snapshot) = tokio::try_join!(push, snapshot)?;
-    let is_promised = seen.has_api && stored.subject.as_ref() == Some(subject);
-    if is_promised && is_listed(context, repository, subject, &entry.digest).await? {
-        return Ok((entry, None));
-    }
-    let pending_settle = add_entries(shared, snapshot, vec![entry.clone()], None).await?;
-    Ok((entry, pending_settle))
+    let is_promised = stored.subject.as_ref() == Some(subject);
+    let new = NewEntries {
+        list,
+        entries: vec![entry.clone()],
+        original: None,
+        keeper: match snapshot {
+            Some(snapshot) => Keeper::Clients(Box::new(snapshot)),
+            None if is_promised => Keeper::Registry,
+            None => Keeper::Unclear,
+        },
+    };
+    Ok((entry, new))
 }
 
-/// Reports whether the registry's own list has an entry for `digest` that readers of signatures open. Any other entry is
-/// as good as none.
-async fn is_listed(
-    context: &Context,
-    repository: &Repository,
-    subject: &Digest,
-    digest: &Digest,
-) -> Result<bool, RegistryError> {
-    let is_it = |entry: &Referrer| entry.digest == *digest && entry.may_be_signature();
-    let listed = context.registry.referrers(repository, subject).await?;
-    Ok(match listed {
-        Referrers::Listed(all) => all.listed.iter().any(is_it),
-        Referrers::NoApi => false,
+impl<'a> NewEntries<'a> {
+    /// Returns the referrers tag, if clients keep the list.
+    pub(crate) fn tag(&self) -> Option<&Tag> {
+        matches!(self.keeper, Keeper::Clients(_)).then_some(&self.list.tag)
+    }
+
+    /// Adds the entries to the list, if the registry does not do that. Returns the remaining work: until they are stable,
+    /// or until it is known that the registry lists them.
+    pub(crate) async fn add<E: MergeError + 'a>(self) -> Result<PendingSettle<'a, E>, E> {
+        match self.keeper {
+            Keeper::Registry => Ok(Some(Box::pin(self.add_unlisted()))),
+            Keeper::Unclear => self.add_unlisted().await.map(|()| None),
+            Keeper::Clients(snapshot) => {
+                add_entries(self.list, *snapshot, self.entries, self.original).await
+            }
+        }
+    }
+
+    /// Adds the entries that the registry does not list under the referrers tag, and waits until they are stable.
+    async fn add_unlisted<E: MergeError + 'a>(self) -> Result<(), E> {
+        let list = &self.list;
+        let listed = list
+            .context
+            .registry
+            .referrers(list.repository, &list.subject);
+        if are_listed(&listed.await?, &self.entries) {
+            return Ok(());
+        }
+        let snapshot = list.read_snapshot().await?;
+        match add_entries(self.list, snapshot, self.entries, self.original).await? {
+            Some(pending_settle) => pending_settle.await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reports whether the registry's own list has the entries. One for a signature that readers of signatures do not open
+/// is as good as none.
+fn are_listed(listed: &Referrers<Referrer>, new: &[Descriptor]) -> bool {
+    let Referrers::Listed(all) = listed else {
+        return false;
+    };
+    new.iter().all(|entry| {
+        let is_it = |listed: &&Referrer| {
+            listed.digest == entry.digest && (listed.may_be_signature() || !is_signature(entry))
+        };
+        all.listed.iter().any(|listed| is_it(&listed))
     })
 }
 
@@ -64,77 +124,106 @@ async fn is_listed(
 pub(crate) struct ReferrerLists<'a> {
     context: &'a Context,
     repository: &'a Repository,
+    writers: Writers,
     /// True if the registry keeps the lists itself. Otherwise entries are added under the referrers tag, which is
     /// correct for any registry.
     has_api: OnceCell<bool>,
 }
 
+/// The lists of one subject before entries are added.
+pub(crate) enum HeldLists<'a> {
+    /// The registry keeps the list, and it has these entries.
+    Registry(SharedTagWriter<'a>, BTreeSet<Digest>),
+    /// Clients keep the list.
+    Clients(SharedTagWriter<'a>, Box<TagSnapshot>),
+}
+
 impl<'a> ReferrerLists<'a> {
     /// Creates the lists of `repository`. This call sends nothing.
-    pub(crate) fn new(context: &'a Context, repository: &'a Repository) -> Self {
+    pub(crate) fn new(context: &'a Context, repository: &'a Repository, writers: Writers) -> Self {
         Self {
             context,
             repository,
+            writers,
             has_api: OnceCell::new(),
         }
     }
 
-    /// Adds entries for referrers of `subject` that were pushed, and waits until they are stable. If no entry is there
-    /// and `original` lists exactly these entries, `original` is written. Returns the written tag, if one was.
-    pub(crate) async fn add<E: MergeError>(
+    /// Finds out if the registry keeps the lists itself, by the list of `subject`. One request of a run does that.
+    pub(crate) async fn has_api(&self, subject: &Digest) -> Result<bool, RegistryError> {
+        let registry = &self.context.registry;
+        let read = async || {
+            let listed = registry
+                .referrers::<Digest>(self.repository, subject)
+                .await?;
+            Ok::<_, RegistryError>(listed != Referrers::NoApi)
+        };
+        self.has_api.get_or_try_init(read).await.copied()
+    }
+
+    /// Reads the lists of `subject`, which is there.
+    pub(crate) async fn read(
         &self,
         subject: &Digest,
         age: SubjectAge,
-        new: Vec<Descriptor>,
-        original: Option<Manifest>,
-    ) -> Result<Option<Tag>, E> {
-        if self.are_listed(subject, &new).await? {
-            return Ok(None);
-        }
+    ) -> Result<HeldLists<'a>, RegistryError> {
         let shared = SharedTag::of_referrers(self.context, self.repository, subject);
-        let shared = SharedTagWriter::new(self.context, shared);
-        let snapshot = shared.read_snapshot_of(age).await?;
-        let tag = shared.tag.clone();
-        let Some(pending_settle) = add_entries(shared, Some(snapshot), new, original).await? else {
-            return Ok(None);
-        };
-        pending_settle.await.map(|()| Some(tag))
-    }
-
-    /// Reports whether the registry's own list contains all of `new`.
-    async fn are_listed(
-        &self,
-        subject: &Digest,
-        new: &[Descriptor],
-    ) -> Result<bool, RegistryError> {
+        let list = SharedTagWriter::new(self.context, shared).writers(self.writers);
+        if !self.has_api(subject).await? {
+            let snapshot = list.read_snapshot_of(age).await?;
+            return Ok(HeldLists::Clients(list, Box::new(snapshot)));
+        }
+        // What this run stored is not listed yet.
+        if age == SubjectAge::New {
+            return Ok(HeldLists::Registry(list, BTreeSet::new()));
+        }
         let registry = &self.context.registry;
-        let list = async || registry.referrers::<Digest>(self.repository, subject).await;
-        let mut first = None;
-        let read_list = async || {
-            let listing = first.insert(list().await?);
-            Ok::<_, RegistryError>(*listing != Referrers::NoApi)
+        let listed = match registry.referrers(self.repository, subject).await? {
+            Referrers::Listed(all) => all.listed.into_iter().collect(),
+            Referrers::NoApi => BTreeSet::new(),
         };
-        let has_api = *self.has_api.get_or_try_init(read_list).await?;
-        let listing = match first {
-            Some(listing) => listing,
-            None if has_api => list().await?,
-            None => Referrers::NoApi,
-        };
-        Ok(match listing {
-            Referrers::Listed(all) => {
-                let known: BTreeSet<Digest> = all.listed.into_iter().collect();
-                new.iter().all(|entry| known.contains(&entry.digest))
+        Ok(HeldLists::Registry(list, listed))
+    }
+}
+
+impl<'a> HeldLists<'a> {
+    /// Returns the entries among `entries` that have to be listed, or `None` if the lists have them all. If there is no
+    /// list, and `original` lists exactly these entries, `original` will be the list. `is_promised` says whether the
+    /// registry reported the subject of the entry when it was pushed.
+    pub(crate) fn missing(
+        self,
+        entries: Vec<Descriptor>,
+        original: Option<Manifest>,
+        is_promised: impl Fn(&Digest) -> bool,
+    ) -> Option<NewEntries<'a>> {
+        let (list, entries, keeper) = match self {
+            Self::Clients(list, snapshot) => (list, entries, Keeper::Clients(snapshot)),
+            Self::Registry(list, listed) => {
+                let is_missing = |entry: &Descriptor| !listed.contains(&entry.digest);
+                let entries: Vec<_> = entries.into_iter().filter(is_missing).collect();
+                let is_kept = entries.iter().all(|entry| is_promised(&entry.digest));
+                let keeper = if is_kept {
+                    Keeper::Registry
+                } else {
+                    Keeper::Unclear
+                };
+                (list, entries, keeper)
             }
-            Referrers::NoApi => false,
+        };
+        (!entries.is_empty()).then_some(NewEntries {
+            list,
+            entries,
+            original,
+            keeper,
         })
     }
 }
 
-/// Adds `new` to the index under a referrers tag, which `snapshot` may have read before. If there is none and `original`
-/// lists exactly these entries, `original` is written. Returns the remaining work until the entries are stable.
+/// Adds `new` to the index under a referrers tag, which `snapshot` has read before. If there is none and `original` lists
+/// exactly these entries, `original` is written. Returns the remaining work until the entries are stable.
 async fn add_entries<'a, E: MergeError + 'a>(
     list: SharedTagWriter<'a>,
-    snapshot: Option<TagSnapshot>,
+    snapshot: TagSnapshot,
     new: Vec<Descriptor>,
     original: Option<Manifest>,
 ) -> Result<PendingSettle<'a, E>, E> {
@@ -151,10 +240,6 @@ async fn add_entries<'a, E: MergeError + 'a>(
             bytes,
             parts: Vec::new(),
         }))
-    };
-    let snapshot = match snapshot {
-        Some(snapshot) => snapshot,
-        None => list.read_snapshot().await?,
     };
     let (_, pending_settle) = list.update_from(snapshot, add).await?;
     Ok(pending_settle)

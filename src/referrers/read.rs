@@ -1,19 +1,20 @@
 //! Reads the referrers of an image, from the referrers API and from the referrers tag.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::seen_list::SeenList;
 use super::shared_tag::SharedTag;
 use crate::context::ReadContext;
 use crate::domain::{Descriptor, Digest, Manifest, Repository, Tag, Unusable};
-use crate::registry::{Entries, Entry, Pages, Referrers, RegistryError, Tagged, TaggedList};
+use crate::registry::{Entries, Entry, Referrers, RegistryError, Tagged, TaggedList};
 
 /// The order in which the lists of referrers are requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadOrder {
-    /// The referrers tag is requested once the API has listed all. Needs the fewest requests.
+    /// The referrers tag is requested once the API's list was read. Needs the fewest requests.
     OneByOne,
-    /// The referrers tag is requested together with the first page of the API. Needs the least time.
+    /// The referrers tag is requested together with the API's list. Needs the least time.
     AtOnce,
 }
 
@@ -35,27 +36,49 @@ impl SeenReferrers {
     }
 }
 
-/// A part of the lists of referrers.
-pub(crate) enum ReferrerBatch<T> {
-    /// Some entries.
-    Entries(Entries<T>),
-    /// Content of the referrers tag that is no list.
-    Unusable(Unusable),
+/// One list of referrers, read to its end or to an error.
+pub(crate) struct ReferrerList<T> {
+    /// The keeper of the list.
+    pub(crate) keeper: ListKeeper,
+    /// The entries. An entry may be repeated.
+    pub(crate) entries: Entries<T>,
+    /// The content of the referrers tag, if that is no list.
+    pub(crate) unusable: Option<Unusable>,
+    /// The error that ended the reading.
+    pub(crate) error: Option<RegistryError>,
 }
 
-/// The lists of referrers of one subject, read part by part. Entries may be repeated.
-pub(crate) struct ReferrerBatches<'a, T> {
+/// The keeper of a list of referrers, who decides what its entries state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ListKeeper {
+    /// The registry. SPEC: it takes the annotations of an entry from the referrer's manifest.
+    Registry,
+    /// Clients. Anyone with push access can change what an entry states about the referrer of another client.
+    Clients,
+}
+
+/// The lists of referrers of one subject, read one by one.
+pub(crate) struct ReferrerReader<'a, T> {
     shared: SharedTag<'a>,
-    /// The pages of the API, until the last one was read.
-    pages: Option<Pages<'a>>,
     order: ReadOrder,
+    next: Option<ListKeeper>,
     /// The list under the referrers tag, if it was read before its turn.
     tagged: Option<Result<Option<Tagged<T>>, RegistryError>>,
-    is_tag_read: bool,
     seen: SeenReferrers,
 }
 
-impl<'a, T: Entry> ReferrerBatches<'a, T> {
+impl<T> ReferrerList<T> {
+    fn of(keeper: ListKeeper) -> Self {
+        Self {
+            keeper,
+            entries: Entries::default(),
+            unusable: None,
+            error: None,
+        }
+    }
+}
+
+impl<'a, T: Entry> ReferrerReader<'a, T> {
     /// Creates the reader. This call sends nothing.
     pub(crate) fn new(
         context: &'a ReadContext,
@@ -65,25 +88,37 @@ impl<'a, T: Entry> ReferrerBatches<'a, T> {
     ) -> Self {
         Self {
             shared: SharedTag::of_referrers(context, repository, subject),
-            pages: Some(context.registry.referrer_pages(repository, subject)),
             order,
+            next: Some(ListKeeper::Registry),
             tagged: None,
-            is_tag_read: false,
             seen: SeenReferrers::default(),
         }
     }
 
-    /// Reads the next part. Returns `None` after the last one. After an error of the API, the referrers tag is still
-    /// read.
-    pub(crate) async fn next(&mut self) -> Option<Result<ReferrerBatch<T>, RegistryError>> {
-        match self.next_page().await {
-            Ok(Some(entries)) => return Some(Ok(ReferrerBatch::Entries(entries))),
-            Err(error) => return Some(Err(error)),
-            Ok(None) => (),
+    /// Reads the next list: that of the API, then the one under the referrers tag. Some registries answer the API with an
+    /// empty list. Entries that were written under the referrers tag for that reason are there.
+    pub(crate) async fn next(&mut self) -> Option<ReferrerList<T>> {
+        match self.next? {
+            ListKeeper::Registry => {
+                self.next = Some(ListKeeper::Clients);
+                let (list, tagged) = match self.order {
+                    ReadOrder::OneByOne => (read_api(&self.shared).await, None),
+                    ReadOrder::AtOnce => {
+                        let (list, tagged) =
+                            tokio::join!(read_api(&self.shared), self.shared.list());
+                        (list, Some(tagged))
+                    }
+                };
+                self.tagged = tagged;
+                let (list, has_api) = list;
+                self.seen.has_api = has_api;
+                Some(list)
+            }
+            ListKeeper::Clients => {
+                self.next = None;
+                Some(self.read_tag().await)
+            }
         }
-        // Some registries answer the API with an empty list. Entries that were written under the referrers tag for that
-        // reason are there.
-        self.read_tag().await
     }
 
     /// Ends the reading, and returns what it found of the lists themselves.
@@ -91,55 +126,48 @@ impl<'a, T: Entry> ReferrerBatches<'a, T> {
         self.seen
     }
 
-    /// Reads the next page of the API, if there is one.
-    async fn next_page(&mut self) -> Result<Option<Entries<T>>, RegistryError> {
-        let Some(pages) = &mut self.pages else {
-            return Ok(None);
-        };
-        let page = if self.order == ReadOrder::AtOnce && self.tagged.is_none() {
-            let (page, tagged) = tokio::join!(pages.next(), self.shared.list());
-            self.tagged = Some(tagged);
-            page
-        } else {
-            pages.next().await
-        };
-        match page {
-            Ok(Some(Referrers::Listed(entries))) => {
-                self.seen.has_api = true;
-                Ok(Some(entries))
-            }
-            Ok(Some(Referrers::NoApi) | None) => {
-                self.pages = None;
-                Ok(None)
-            }
-            Err(error) => {
-                self.pages = None;
-                Err(error)
-            }
-        }
-    }
-
-    async fn read_tag(&mut self) -> Option<Result<ReferrerBatch<T>, RegistryError>> {
-        if std::mem::replace(&mut self.is_tag_read, true) {
-            return None;
-        }
+    /// Reads the list under the referrers tag.
+    async fn read_tag(&mut self) -> ReferrerList<T> {
         let tagged = match self.tagged.take() {
             Some(tagged) => tagged,
             None => self.shared.list().await,
         };
-        match tagged.transpose()? {
-            Ok(Tagged::List(mut list)) => {
-                let entries = std::mem::take(&mut list.entries);
-                self.seen.list = Some(list.into());
-                Some(Ok(ReferrerBatch::Entries(entries)))
+        let mut list = ReferrerList::of(ListKeeper::Clients);
+        match tagged {
+            Ok(Some(Tagged::List(mut found))) => {
+                list.entries = std::mem::take(&mut found.entries);
+                self.seen.list = Some(found.into());
             }
-            Ok(Tagged::Unusable(unusable)) => {
+            Ok(Some(Tagged::Unusable(unusable))) => {
                 self.seen.unusable = Some(unusable.clone());
-                Some(Ok(ReferrerBatch::Unusable(unusable)))
+                list.unusable = Some(unusable);
             }
-            Err(error) => Some(Err(error)),
+            Ok(None) => (),
+            Err(error) => list.error = Some(error),
+        }
+        list
+    }
+}
+
+/// Reads the list of the API, and reports whether the registry has the API.
+async fn read_api<T: Entry>(shared: &SharedTag<'_>) -> (ReferrerList<T>, bool) {
+    let registry = &shared.context.registry;
+    let mut pages = registry.referrer_pages(shared.repository, &shared.subject);
+    let (mut list, mut has_api) = (ReferrerList::of(ListKeeper::Registry), false);
+    loop {
+        match pages.next().await {
+            Ok(Some(Referrers::Listed(page))) => {
+                has_api = true;
+                list.entries.append(page);
+            }
+            Ok(Some(Referrers::NoApi) | None) => break,
+            Err(error) => {
+                list.error = Some(error);
+                break;
+            }
         }
     }
+    (list, has_api)
 }
 
 /// The tags of a repository, if all of them are known. Then other tags need not be requested.
@@ -166,25 +194,38 @@ pub(crate) struct AllReferrers {
     pub(crate) unusable: Option<Unusable>,
 }
 
-/// Reads all referrers of `subject`.
+/// Reads all referrers of `subject`, which the repository has. `has_api` says whether its registry keeps the lists itself,
+/// once that is known.
 pub(crate) async fn all_referrers(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
     known: &KnownTags,
+    has_api: &Cell<Option<bool>>,
 ) -> Result<AllReferrers, RegistryError> {
     let mut all = AllReferrers::default();
-    if let Referrers::Listed(listed) = context.registry.referrers(repository, subject).await? {
+    let shared = SharedTag::of_referrers(context, repository, subject);
+    let tagged = async {
+        if known.may_have(&shared.tag) {
+            shared.list().await
+        } else {
+            Ok(None)
+        }
+    };
+    let listed = async {
+        if has_api.get() == Some(false) {
+            return Ok(Referrers::NoApi);
+        }
+        context.registry.referrers(repository, subject).await
+    };
+    let (listed, tagged) = tokio::try_join!(listed, tagged)?;
+    has_api.set(Some(listed != Referrers::NoApi));
+    if let Referrers::Listed(listed) = listed {
         all.entries = listed;
     }
-    let shared = SharedTag::of_referrers(context, repository, subject);
-    if !known.may_have(&shared.tag) {
-        return Ok(all);
-    }
-    match shared.list().await? {
+    match tagged {
         Some(Tagged::List(TaggedList { entries, short, .. })) => {
-            all.entries.listed.extend(entries.listed);
-            all.entries.broken += entries.broken;
+            all.entries.append(entries);
             all.original = short;
         }
         Some(Tagged::Unusable(unusable)) => all.unusable = Some(unusable),

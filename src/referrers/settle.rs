@@ -64,6 +64,15 @@ pub(crate) struct TagSnapshot {
     unusable: Option<Unusable>,
 }
 
+/// The clients that may write such a tag while this run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writers {
+    /// Other clients may have read the tag before this run writes it.
+    Several,
+    /// Nobody used the repository before this run. If the tag was absent, one look after the write is enough.
+    Alone,
+}
+
 /// The age of the subject of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SubjectAge {
@@ -96,7 +105,7 @@ impl TagSnapshot {
     }
 
     /// Reports whether the tag was absent.
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.list.is_none() && self.unusable.is_none()
     }
 
@@ -133,6 +142,7 @@ impl<E: From<ListError> + From<RegistryError>> MergeError for E {}
 pub(crate) struct SharedTagWriter<'a> {
     shared: SharedTag<'a>,
     context: &'a Context,
+    writers: Writers,
     /// Entries whose manifests are gone, if the registry refuses the list because of them.
     dead: RefCell<BTreeSet<Digest>>,
 }
@@ -150,8 +160,14 @@ impl<'a> SharedTagWriter<'a> {
         Self {
             shared,
             context,
+            writers: Writers::Several,
             dead: RefCell::default(),
         }
+    }
+
+    /// Sets the clients that may write the tag too.
+    pub(crate) fn writers(self, writers: Writers) -> Self {
+        Self { writers, ..self }
     }
 
     /// Merges the tag's content with `merge` and writes the result, unless there is nothing to add. Starts from `snapshot`,
@@ -264,7 +280,7 @@ impl<'a> SharedTagWriter<'a> {
         }
         let (current, _permit) = self.read_current::<E>(snapshot.list.clone()).await?;
         let digest = current.as_ref().map(|current| current.digest().clone());
-        if digest.as_ref() == Some(self.subject) {
+        if digest.as_ref() == Some(&self.subject) {
             return Err(self.occupied("points to that image itself").into());
         }
         // A list does not vanish suddenly. A writer that believes such an answer and starts a new list loses the
@@ -335,7 +351,7 @@ impl<'a> SharedTagWriter<'a> {
         };
         if list
             .as_ref()
-            .is_some_and(|current| current.digest() != self.subject)
+            .is_some_and(|current| *current.digest() != self.subject)
         {
             self.seen.replace(list.clone());
         }
@@ -447,6 +463,7 @@ impl<'a> SharedTagWriter<'a> {
             probe: Probe::Conditions,
         };
         let (tag, media_type, bytes) = (self.full_tag(), &change.media_type, &change.bytes);
+        let sent = Instant::now();
         let write = self
             .context
             .replace_tag(&tag, rule, media_type, bytes, upload);
@@ -454,6 +471,12 @@ impl<'a> SharedTagWriter<'a> {
             Replaced::HeldOther => None,
             // Other tools send no conditions: one that read the tag before this write may still overwrite it.
             Replaced::Written(Guard::Condition) => Some(SETTLE),
+            // As long as a write takes that was sent at the same time.
+            Replaced::Written(Guard::Nothing)
+                if current.is_none() && self.writers == Writers::Alone =>
+            {
+                Some(sent.elapsed())
+            }
             Replaced::Written(Guard::Nothing) => Some(SETTLE.max(began.elapsed() * 3)),
         })
     }

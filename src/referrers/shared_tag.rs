@@ -19,7 +19,7 @@ const LONG_MIN_BYTES: usize = 256 * 1024;
 pub(crate) struct SharedTag<'a> {
     pub(crate) context: &'a ReadContext,
     pub(crate) repository: &'a Repository,
-    pub(crate) subject: &'a Digest,
+    pub(crate) subject: Digest,
     pub(crate) tag: Tag,
     /// The content that it last had.
     pub(super) seen: RefCell<Option<SeenList>>,
@@ -30,13 +30,13 @@ impl<'a> SharedTag<'a> {
     fn new(
         context: &'a ReadContext,
         repository: &'a Repository,
-        subject: &'a Digest,
+        subject: &Digest,
         tag: Tag,
     ) -> Self {
         Self {
             context,
             repository,
-            subject,
+            subject: subject.clone(),
             tag,
             seen: RefCell::default(),
         }
@@ -46,7 +46,7 @@ impl<'a> SharedTag<'a> {
     pub(crate) fn of_referrers(
         context: &'a ReadContext,
         repository: &'a Repository,
-        subject: &'a Digest,
+        subject: &Digest,
     ) -> Self {
         Self::new(context, repository, subject, subject.referrers_tag())
     }
@@ -55,7 +55,7 @@ impl<'a> SharedTag<'a> {
     pub(crate) fn of_digest_tag(
         context: &'a ReadContext,
         repository: &'a Repository,
-        tag: &DigestTag<'a>,
+        tag: &DigestTag<'_>,
     ) -> Self {
         Self::new(context, repository, tag.subject, tag.tag.clone())
     }
@@ -71,7 +71,7 @@ impl<'a> SharedTag<'a> {
     pub(crate) async fn list<T: Entry>(&self) -> Result<Option<Tagged<T>>, RegistryError> {
         let registry = &self.context.registry;
         let found = registry.tagged_list(self.repository, &self.tag).await?;
-        Ok(found.filter(|list| list.digest() != self.subject))
+        Ok(found.filter(|list| *list.digest() != self.subject))
     }
 
     /// Reads the content of the tag, with the permit for long lists if it is long.
@@ -91,7 +91,7 @@ impl<'a> SharedTag<'a> {
     /// Reads the content of the tag. The subject itself counts as nothing: some registries resolve such a tag to it.
     pub(crate) async fn read(&self) -> Result<Option<TagContent>, RegistryError> {
         let found = self.read_raw().await?;
-        Ok(found.filter(|content| content.digest() != self.subject))
+        Ok(found.filter(|content| *content.digest() != self.subject))
     }
 
     /// Returns the error for a tag whose content is no list.

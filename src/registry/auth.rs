@@ -44,8 +44,8 @@ enum AuthorizationKind {
     Basic,
     Bearer {
         secret: Secret,
-        /// True if the token was fetched for this request, so that another one would not help.
-        is_fresh: bool,
+        /// The end of the token, if it was fetched for this request. Until then another one would not help.
+        fresh_until: Option<Instant>,
     },
 }
 
@@ -103,9 +103,13 @@ impl AuthCache {
         token.is_some_and(|token| !token_lacks_push(token.secret.expose(), repository.path()))
     }
 
-    /// Returns the source of the credentials for `repository`, if its host has sent a challenge.
+    /// True if `host` has sent a challenge. Without one it gets no credentials.
+    pub(super) fn is_challenged(&self, host: &Host) -> bool {
+        self.challenge(host).is_some()
+    }
+
+    /// Returns the source of the credentials for `repository`, which may not have been sent.
     pub(super) fn source_for(&self, repository: &Repository) -> Option<&'static str> {
-        self.challenge(repository.host())?;
         if self.credentials.aws_for(repository).is_some() {
             return Some("the AWS environment");
         }
@@ -132,12 +136,17 @@ impl AuthCache {
         }
     }
 
-    /// Returns the credential helper that may have credentials for `repository`, if requests to it are anonymous.
+    /// Returns the credential helper that has credentials for `repository`, by the docker config, or that may have some
+    /// if requests are anonymous.
     pub(super) fn unused_helper(&self, repository: &Repository) -> Option<String> {
-        let is_anonymous = matches!(self.credentials.find(repository), Ok(None))
-            && self.credentials.aws_for(repository).is_none();
-        let helper = self.credentials.default_helper()?;
-        is_anonymous.then(|| helper.to_owned())
+        if self.credentials.aws_for(repository).is_some() {
+            return None;
+        }
+        match self.credentials.find(repository) {
+            Ok(Some(_)) => None,
+            Ok(None) => self.credentials.default_helper().map(str::to_owned),
+            Err(needed) => Some(needed.helper),
+        }
     }
 
     /// Returns the authorization for a request that has not been refused yet. Nothing is guessed: a host without a
@@ -170,13 +179,7 @@ impl AuthCache {
         sent: Option<&Authorization>,
     ) -> bool {
         // ECR Public answers 400 without a challenge (aws/containers-roadmap#2835). Remove this when it no longer does.
-        let is_old_token = matches!(
-            sent.map(|sent| &sent.kind),
-            Some(AuthorizationKind::Bearer {
-                is_fresh: false,
-                ..
-            })
-        );
+        let is_old_token = sent.is_some_and(|sent| sent.is_bearer() && !sent.is_fresh());
         status == 400
             && is_old_token
             && Ecr::of(repository.host()).is_some_and(|ecr| ecr.service == Service::Public)
@@ -206,13 +209,12 @@ impl AuthCache {
             Challenge::Bearer(bearer) => bearer,
         };
         let extra_scopes = extra_scopes(&bearer.scopes, repository, access);
+        let is_fresh = sent.is_some_and(Authorization::is_fresh);
+        if is_fresh && self.has_scopes(repository, access, &extra_scopes).await {
+            return Ok(None);
+        }
         let rejected = match sent.map(|sent| &sent.kind) {
-            Some(AuthorizationKind::Bearer { secret, is_fresh }) => {
-                if *is_fresh && self.has_scopes(repository, access, &extra_scopes).await {
-                    return Ok(None);
-                }
-                Some(secret)
-            }
+            Some(AuthorizationKind::Bearer { secret, .. }) => Some(secret),
             Some(AuthorizationKind::Basic) | None => None,
         };
         let wanted = TokenRequest {
@@ -370,8 +372,24 @@ impl BearerToken {
             header: header.unwrap_or(HeaderValue::from_static("")),
             kind: AuthorizationKind::Bearer {
                 secret: self.secret.clone(),
-                is_fresh,
+                fresh_until: is_fresh.then_some(self.ends),
             },
+        }
+    }
+}
+
+impl Authorization {
+    fn is_bearer(&self) -> bool {
+        matches!(self.kind, AuthorizationKind::Bearer { .. })
+    }
+
+    /// True if it is a token that was fetched for this request and has not ended since. A long upload may outlive it.
+    fn is_fresh(&self) -> bool {
+        match &self.kind {
+            AuthorizationKind::Bearer { fresh_until, .. } => {
+                fresh_until.is_some_and(|end| end > Instant::now())
+            }
+            AuthorizationKind::Basic => false,
         }
     }
 }
@@ -397,4 +415,28 @@ fn extra_scopes(asked: &[String], repository: &Repository, access: &Access) -> V
     };
     let extra = asked.iter().filter(|scope| !is_covered(scope));
     extra.take(EXTRA_SCOPES_MAX).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn token_is_fresh_until_it_ends() {
+        let now = Instant::now();
+        let is_fresh = |ends, is_new| {
+            let token = BearerToken {
+                secret: Secret::new("token"),
+                ends,
+            };
+            token.authorization(is_new).is_fresh()
+        };
+        let later = now + Duration::from_mins(1);
+        assert!(is_fresh(later, true));
+        assert!(!is_fresh(later, false));
+        // It ended while a large blob was sent.
+        assert!(!is_fresh(now, true));
+    }
 }

@@ -75,15 +75,7 @@ async fn login(
 ) -> Result<Login, RegistryErrorKind> {
     let permission = ecr.service.permission();
     let host = authority(&endpoint(ecr, keys)?);
-    let response = send(
-        transport,
-        ecr,
-        keys,
-        Action::GetAuthorizationToken,
-        "{}",
-        async || Ok(()),
-    )
-    .await;
+    let response = send(transport, ecr, keys, Action::GetAuthorizationToken, "{}").await;
     let login = response.and_then(|response| read(transport, ecr, &response));
     login.map_err(|kind| {
         let error = LoginError::Aws {
@@ -102,25 +94,37 @@ pub(super) async fn send(
     keys: &AwsKeys,
     action: Action,
     content: &str,
-    check: impl AsyncFn() -> Result<(), RegistryErrorKind>,
 ) -> Result<Response, RegistryErrorKind> {
-    let url = endpoint(ecr, keys)?;
-    let host = authority(&url);
-    let what = match action {
+    let attempt = || send_once(transport, ecr, keys, action, content);
+    let what = text(ecr, keys, action);
+    with_retries(transport.retry_policy, &transport.events, &what, attempt).await
+}
+
+/// Sends an action like [`send`], but once.
+pub(super) async fn send_once(
+    transport: &Transport,
+    ecr: &Ecr,
+    keys: &AwsKeys,
+    action: Action,
+    content: &str,
+) -> Result<Response, RegistryErrorKind> {
+    let request = request(transport, ecr, keys, action, content)?;
+    let response = transport.send(request, RESPONSE_MAX_BYTES).await?;
+    if response.status == 200 {
+        Ok(response)
+    } else {
+        Err(RegistryErrorKind::refused(&response))
+    }
+}
+
+/// Returns an action as text for the log.
+pub(super) fn text(ecr: &Ecr, keys: &AwsKeys, action: Action) -> String {
+    let host = endpoint(ecr, keys).map_or_else(|_| ecr.endpoint.clone(), |url| authority(&url));
+    match action {
         Action::GetAuthorizationToken => format!("login from {host}"),
         Action::BatchDeleteImage => format!("deletion by {host}"),
-    };
-    let attempt = || async {
-        check().await?;
-        let request = request(transport, ecr, keys, &url, action, content)?;
-        let response = transport.send(request, RESPONSE_MAX_BYTES).await?;
-        if response.status == 200 {
-            Ok(response)
-        } else {
-            Err(RegistryErrorKind::refused(&response))
-        }
-    };
-    with_retries(transport.retry_policy, &transport.events, &what, attempt).await
+        Action::DescribeImages => format!("description of an image by {host}"),
+    }
 }
 
 /// Returns the endpoint to use.
@@ -159,14 +163,15 @@ fn request(
     transport: &Transport,
     ecr: &Ecr,
     keys: &AwsKeys,
-    url: &Url,
     action: Action,
     content: &str,
 ) -> Result<Request, RegistryErrorKind> {
-    let host = authority(url);
+    let url = endpoint(ecr, keys)?;
+    let host = authority(&url);
+    let target = ecr.service.target(action);
     let own = [
         ("content-type", CONTENT_TYPE),
-        ("x-amz-target", ecr.service.target(action)),
+        ("x-amz-target", target.as_str()),
     ];
     let signed = signed_headers(
         &Keys {
@@ -188,7 +193,7 @@ fn request(
         jiff::Timestamp::now(),
     );
     let mut request = transport
-        .request(Method::POST, url.clone())
+        .request(Method::POST, url)
         .body(content.to_owned());
     for (name, value) in own {
         request = request.header(name, value);

@@ -1,102 +1,34 @@
 //! The chunks of a large blob, for hosts that refuse it in one request: proxies in front of a registry have limits. The
 //! bytes are streamed once and not kept, as with one request.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use bytes::Bytes;
-use futures_util::stream::try_unfold;
-use reqwest::Body;
 use reqwest::header::HeaderValue;
-use tokio::sync::Mutex;
 
 use super::error::RegistryErrorKind;
-use super::large_uploads::VerifyingStream;
 use super::response::authority;
 use crate::http::Response;
 
-/// The unsent rest of a blob.
-struct Rest {
-    content: VerifyingStream,
-    /// Bytes that did not fit into the last chunk.
-    over: Bytes,
+/// Returns the chunk that begins at `start`, of a blob of `size` bytes.
+pub(super) fn chunk(start: u64, size: u64, chunk_bytes: u64) -> Range<u64> {
+    start..size.min(start.saturating_add(chunk_bytes))
 }
 
-/// A blob that is cut into chunks.
-pub(super) struct Chunks(Arc<Mutex<Rest>>);
-
-/// One chunk, from its first byte to the byte after its last.
-pub(super) struct Chunk {
-    rest: Arc<Mutex<Rest>>,
-    start: u64,
-    end: u64,
-}
-
-impl Chunks {
-    pub(super) fn new(content: VerifyingStream) -> Self {
-        let over = Bytes::new();
-        Self(Arc::new(Mutex::new(Rest { content, over })))
-    }
-
-    /// Returns the chunk from `start` to before `end`. It must begin at the end of the chunk before, which was sent.
-    pub(super) fn chunk(&self, start: u64, end: u64) -> Chunk {
-        let rest = Arc::clone(&self.0);
-        Chunk { rest, start, end }
-    }
-}
-
-impl Chunk {
-    pub(super) fn length(&self) -> u64 {
-        self.end - self.start
-    }
-
-    /// Returns the position of the chunk's last byte.
-    pub(super) fn last(&self) -> u64 {
-        self.end - 1
-    }
-
-    /// Returns the value of `Content-Range`.
-    pub(super) fn range(&self) -> HeaderValue {
-        let range = HeaderValue::from_str(&format!("{}-{}", self.start, self.last()));
-        range.unwrap_or(HeaderValue::from_static("0-0"))
-    }
-
-    pub(super) fn body(self) -> Body {
-        let left = self.length();
-        Body::wrap_stream(try_unfold((self.rest, left), async |(rest, left)| {
-            let bytes = rest.lock().await.take(left).await?;
-            let length = bytes.as_ref().map_or(0, length);
-            Ok::<_, RegistryErrorKind>(bytes.map(|bytes| (bytes, (rest, left - length))))
-        }))
-    }
-}
-
-impl Rest {
-    /// Returns the next bytes, at most `most` bytes. Returns `None` if `most` is 0 or no bytes remain.
-    async fn take(&mut self, most: u64) -> Result<Option<Bytes>, RegistryErrorKind> {
-        if most == 0 {
-            return Ok(None);
-        }
-        if self.over.is_empty() {
-            match self.content.next_bytes().await? {
-                Some(bytes) => self.over = bytes,
-                None => return Ok(None),
-            }
-        }
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let most = most.min(self.over.len());
-        Ok(Some(self.over.split_to(most)))
-    }
-}
-
-fn length(bytes: &Bytes) -> u64 {
-    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
+/// Returns the value of `Content-Range` for a chunk, which is not empty.
+pub(super) fn content_range(chunk: &Range<u64>) -> HeaderValue {
+    let range = HeaderValue::from_str(&format!("{}-{}", chunk.start, chunk.end - 1));
+    range.unwrap_or(HeaderValue::from_static("0-0"))
 }
 
 /// Checks that the registry accepted the whole chunk, if the response states its range.
-pub(super) fn check_range(response: &Response, last: u64) -> Result<(), RegistryErrorKind> {
+pub(super) fn check_range(
+    response: &Response,
+    chunk: &Range<u64>,
+) -> Result<(), RegistryErrorKind> {
     if !matches!(response.status.as_u16(), 201 | 202 | 204) {
         return Err(RegistryErrorKind::refused(response));
     }
+    let last = chunk.end - 1;
     let range = response.header("range").unwrap_or_default();
     let last_stored = range
         .rsplit_once('-')
@@ -108,5 +40,50 @@ pub(super) fn check_range(response: &Response, last: u64) -> Result<(), Registry
             sent: last,
         }),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Returns the number of bytes that a registry has of an upload, from the `Range` of its status.
+///
+/// SPEC: `0-<end-of-range>`, the position of the last byte. That leaves no way to state that there is none. distribution
+/// and zot then answer `0-0`, olareg `0--1`. Quay answers `bytes=0-<number of bytes>`.
+pub(super) fn stored_bytes(range: &str) -> Option<u64> {
+    if let Some(count) = range.strip_prefix("bytes=0-") {
+        return count.parse().ok();
+    }
+    match range.strip_prefix("0-")? {
+        "0" | "-1" => Some(0),
+        last => last.parse::<u64>().ok()?.checked_add(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_of_an_upload_is_read_in_each_form() {
+        for (range, bytes) in [
+            ("0-4194303", Some(4_194_304)),
+            ("0-0", Some(0)),
+            ("0--1", Some(0)),
+            ("bytes=0-0", Some(0)),
+            ("bytes=0-4194304", Some(4_194_304)),
+            ("", None),
+            ("0-", None),
+            ("5-9", None),
+            ("0-x", None),
+            ("0-18446744073709551615", None),
+        ] {
+            assert_eq!(stored_bytes(range), bytes, "{range}");
+        }
+    }
+
+    #[test]
+    fn chunks_end_with_the_blob() {
+        assert_eq!(chunk(0, 10, 4), 0..4);
+        assert_eq!(chunk(8, 10, 4), 8..10);
+        assert_eq!(chunk(8, u64::MAX, u64::MAX), 8..u64::MAX);
+        assert_eq!(content_range(&(4..8)), "4-7");
     }
 }

@@ -1,23 +1,32 @@
 //! Copies blobs from one repository to another, or from a file. Between repositories of one registry they are mounted
 //! if the registry supports that. Other blobs are streamed; only small ones are read into memory.
 
+use std::cell::RefCell;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use reqwest::Method;
+
+use super::blob_source::BlobSource;
 use super::blobs::blob_request;
-use super::classify::{Presence, presence};
 use super::client::Registry;
 use super::copy_failure::CopyFailure;
 use super::error::{Operation, RegistryError, RegistryErrorKind};
 use super::integrity::{check_digest, check_size};
+use super::interrupted_upload::{InterruptedUpload, UploadFailure, UploadForm};
+use super::large_uploads::Slot;
+use super::prefix::Prefix;
 use super::reader::RegistryReader;
 use super::redirects::open_blob;
+use super::sender::RegistryRequest;
 use super::stream::Stream;
-use super::streamed_upload::stream;
+use super::streamed_upload::{complete, resume, stream};
 use super::upload_session::Upload;
 use super::uploads::{SINGLE_POST_MAX_BYTES, UploadStart, Uploader};
 use crate::domain::{Algorithm, Descriptor, Repository};
+use crate::http::Transient as _;
 
-/// The number of immediate restarts of a copy: for renewed credentials, and for smaller requests.
+/// The number of immediate restarts of a copy: for renewed credentials, for smaller requests, or from another byte.
 const RESTARTS_MAX: u32 = 2;
 
 /// The way a blob was copied.
@@ -35,11 +44,16 @@ enum BlobContent {
     Large(Stream),
 }
 
-/// The source of a blob.
-#[derive(Clone, Copy)]
-enum BlobSource<'a> {
-    Repository(&'a Repository),
-    File(&'a Path),
+/// The work that is left for an upload that broke off.
+enum Rest {
+    /// The registry has the blob.
+    Nothing,
+    /// The registry has all bytes, and has to make them a blob.
+    Commit,
+    /// The registry has the bytes before this one.
+    From(u64),
+    /// The registry has no bytes that can be used.
+    All,
 }
 
 /// The copy of one blob.
@@ -49,6 +63,10 @@ struct BlobCopy<'a> {
     from: BlobSource<'a>,
     to: &'a Repository,
     blob: &'a Descriptor,
+    /// The upload with which the next attempt goes on.
+    interrupted: RefCell<Option<InterruptedUpload>>,
+    /// The most bytes that the destination has confirmed before an upload broke off.
+    confirmed: AtomicU64,
 }
 
 impl Registry {
@@ -64,10 +82,9 @@ impl Registry {
     ) -> Result<Copied, RegistryError> {
         let digest = &blob.digest;
         let what = format!("copy of {from}@{digest} to {to}");
-        // Each retry starts from the beginning: a half-uploaded blob cannot be distinguished from a missing one.
         let source = BlobSource::Repository(from);
         let copy = BlobCopy::new(self, source, to, blob);
-        let copied = self.sender.with_retries(&what, || copy.run()).await;
+        let copied = copy.with_retries(&what).await;
         copied.map_err(|failed| match failed {
             CopyFailure::Source(kind) => {
                 self.sender
@@ -89,8 +106,9 @@ impl Registry {
     ) -> Result<(), RegistryError> {
         let digest = &blob.digest;
         let what = format!("upload of {to}@{digest}");
-        let copy = BlobCopy::new(self, BlobSource::File(file), to, blob);
-        let uploaded = self.sender.with_retries(&what, || copy.run()).await;
+        let source = BlobSource::File(file);
+        let copy = BlobCopy::new(self, source, to, blob);
+        let uploaded = copy.with_retries(&what).await;
         uploaded.map(drop).map_err(|failed| match failed {
             CopyFailure::Source(kind) => {
                 let object = file.display().to_string();
@@ -116,13 +134,29 @@ impl<'a> BlobCopy<'a> {
             from,
             to,
             blob,
+            interrupted: RefCell::default(),
+            confirmed: AtomicU64::default(),
         }
+    }
+
+    /// Copies the blob under the retry policy. Attempts are counted anew once the destination has confirmed more of the
+    /// blob: the larger it is, the more faults it meets.
+    async fn with_retries(&self, what: &str) -> Result<Copied, CopyFailure> {
+        let sender = &self.uploader.sender;
+        let attempt = || self.run();
+        let copied = sender.with_progress(what, &self.confirmed, attempt);
+        let copied = copied.await;
+        if let Some(InterruptedUpload { session, .. }) = self.interrupted.take() {
+            self.uploader.cancel(&session).await;
+        }
+        copied
     }
 
     /// Makes one attempt, with a mount if the source is a repository of the same host.
     async fn run(&self) -> Result<Copied, CopyFailure> {
         let mut upload = None;
-        if let Some(from) = self.mount_source() {
+        let is_begun = self.interrupted.borrow().is_some();
+        if let Some(from) = self.mount_source().filter(|_| !is_begun) {
             let start = self
                 .uploader
                 .begin_with_mount(self.to, &self.blob.digest, from);
@@ -167,33 +201,62 @@ impl<'a> BlobCopy<'a> {
         (from.host() == self.to.host() && features.may_mount(self.to, from)).then_some(from)
     }
 
-    /// Copies the blob, and restarts if the reason for a refusal has been fixed. There is one restart for credentials
-    /// and one for the blob's length.
+    /// Copies the blob, and restarts if the reason for a refusal has been fixed: one restart for credentials and one for
+    /// the blob's length, and as many again once the destination has confirmed more of the blob.
     async fn transfer_with_restarts(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let mut transferred = self.transfer(upload).await;
-        for _ in 0..RESTARTS_MAX {
-            if !matches!(transferred, Err(CopyFailure::Restartable(_))) {
-                break;
-            }
+        let mut restarts = 0;
+        while restarts < RESTARTS_MAX && matches!(transferred, Err(CopyFailure::Restartable(_))) {
+            let confirmed = self.confirmed.load(Ordering::Relaxed);
             transferred = self.transfer(None).await;
+            restarts = if self.confirmed.load(Ordering::Relaxed) > confirmed {
+                0
+            } else {
+                restarts + 1
+            };
         }
         transferred
     }
 
-    /// Reads the blob and writes it into `upload`, or into a new upload session.
+    /// Returns `upload`, or a new upload session. `None` if the content comes first: for a blob that the registry accepts in
+    /// the POST, and for a file.
+    async fn begin(&self, upload: Option<Upload>) -> Result<Option<Upload>, RegistryErrorKind> {
+        let features = self.uploader.sender.features();
+        let is_small = self.blob.size <= SINGLE_POST_MAX_BYTES;
+        let fits_in_post = is_small && features.takes_whole(self.to.host());
+        // A file is opened at once, or never.
+        let is_file = matches!(self.from, BlobSource::File(_));
+        if upload.is_some() || fits_in_post || is_file {
+            return Ok(upload);
+        }
+        let algorithm = self.blob.digest.algorithm();
+        self.uploader.begin(self.to, algorithm).await.map(Some)
+    }
+
+    /// Goes on with the interrupted upload. Otherwise reads the blob and writes it into `upload`, or into a new upload
+    /// session.
     async fn transfer(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
+        let interrupted = self.interrupted.take();
+        if let Some(interrupted) = interrupted
+            && self.go_on(interrupted).await?
+        {
+            return Ok(());
+        }
         let (uploader, digest) = (self.uploader, &self.blob.digest);
-        // Read from the source first. If that fails, no new upload session is open, and only one from a mount must be
-        // cancelled.
-        let content = match self.open_source().await {
+        let slot = self.slot().await;
+        // The session begins while the source responds.
+        let (source, session) = (Box::pin(self.open_content()), Box::pin(self.begin(upload)));
+        let (content, upload) = tokio::join!(source, session);
+        let content = match content {
             Ok(content) => content,
             Err(kind) => {
-                if let Some(upload) = &upload {
+                if let Ok(Some(upload)) = &upload {
                     uploader.cancel(upload).await;
                 }
                 return Err(CopyFailure::Source(kind));
             }
         };
+        let upload = upload.map_err(CopyFailure::Destination)?;
         match (content, upload) {
             (BlobContent::Small(bytes), None) => uploader
                 .upload(self.to, digest, &bytes)
@@ -204,36 +267,112 @@ impl<'a> BlobCopy<'a> {
                 .await
                 .map_err(CopyFailure::Destination),
             (BlobContent::Large(source), Some(upload)) => {
-                stream(uploader, upload, source, self.blob).await
+                self.ended(stream(uploader, upload, (source, slot), self.blob).await)
             }
             (BlobContent::Large(source), None) => {
                 let upload = uploader
                     .begin(self.to, digest.algorithm())
                     .await
                     .map_err(CopyFailure::Destination)?;
-                stream(uploader, upload, source, self.blob).await
+                self.ended(stream(uploader, upload, (source, slot), self.blob).await)
             }
         }
     }
 
-    async fn open_source(&self) -> Result<BlobContent, RegistryErrorKind> {
-        let blob = self.blob;
-        let (stream, length) = match self.from {
-            BlobSource::File(path) => {
-                let (stream, length) = Stream::of_file(path)?;
-                (stream, Some(length))
-            }
-            BlobSource::Repository(from) => {
-                let request = blob_request(from, &blob.digest, blob.size);
-                let response = open_blob(&self.uploader.sender, &request).await?;
-                if presence(&response.head) != Presence::Present {
-                    return Err(RegistryErrorKind::refused(&response.head));
-                }
-                let length = response.length();
-                (Stream::Response(Box::new(response)), length)
-            }
+    /// Goes on with an upload that broke off. Returns false if the copy has to start again.
+    async fn go_on(&self, mut interrupted: InterruptedUpload) -> Result<bool, CopyFailure> {
+        let (uploader, blob) = (self.uploader, self.blob);
+        let rest = match self.rest(&mut interrupted).await {
+            Ok(rest) => rest,
+            Err(kind) => return self.keep(interrupted, CopyFailure::Destination(kind)).await,
         };
-        check_size(length.unwrap_or(blob.size), blob)?;
+        match rest {
+            Rest::Nothing => uploader.forget(&interrupted.session),
+            Rest::Commit => self.ended(complete(uploader, interrupted, blob).await)?,
+            Rest::From(stored) => match self.open_after(&interrupted.confirmed).await {
+                Ok(source) => {
+                    self.ended(resume(uploader, interrupted, stored, source, blob).await)?;
+                }
+                Err(kind) => return self.keep(interrupted, CopyFailure::Source(kind)).await,
+            },
+            Rest::All => {
+                uploader.cancel(&interrupted.session).await;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Finds out what is left to do for an upload that broke off.
+    async fn rest(&self, interrupted: &mut InterruptedUpload) -> Result<Rest, RegistryErrorKind> {
+        if let Some(stored) = interrupted.stored {
+            return Ok(Rest::From(stored));
+        }
+        // The response to the last request may have been lost, or a proxy did not wait for it.
+        let all_sent = interrupted.all_sent().length;
+        if all_sent == self.blob.size && self.is_stored().await? {
+            return Ok(Rest::Nothing);
+        }
+        let session = &mut interrupted.session;
+        let stored = match interrupted.form {
+            UploadForm::Whole => None,
+            UploadForm::Chunks => self.uploader.stored_bytes(session).await?,
+        };
+        Ok(match stored {
+            Some(stored) if !interrupted.may_have(stored) => Rest::All,
+            Some(stored) if stored == self.blob.size => Rest::Commit,
+            Some(stored) => Rest::From(stored),
+            None => Rest::All,
+        })
+    }
+
+    /// Checks once whether the destination has the blob. Unless it says so, the blob is sent again.
+    async fn is_stored(&self) -> Result<bool, RegistryErrorKind> {
+        let head = RegistryRequest {
+            method: Method::HEAD,
+            ..blob_request(self.to, &self.blob.digest, 0)
+        };
+        match open_blob(&self.uploader.sender, &head).await {
+            Ok(stream) => Ok(stream.head.status == 200),
+            Err(kind) if kind.is_unavailable() => Err(kind),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Keeps an upload for the next attempt, if a later one may go on with it. Otherwise the copy has to start again.
+    async fn keep(
+        &self,
+        interrupted: InterruptedUpload,
+        failure: CopyFailure,
+    ) -> Result<bool, CopyFailure> {
+        if failure.is_transient() {
+            self.interrupted.replace(Some(interrupted));
+            return Err(failure);
+        }
+        self.uploader.cancel(&interrupted.session).await;
+        Ok(false)
+    }
+
+    /// Keeps the upload of a failed attempt.
+    fn ended(&self, ended: Result<(), UploadFailure>) -> Result<(), CopyFailure> {
+        ended.map_err(
+            |UploadFailure {
+                 failure,
+                 interrupted,
+             }| {
+                if let Some(interrupted) = &interrupted {
+                    let confirmed = interrupted.confirmed.length;
+                    self.confirmed.fetch_max(confirmed, Ordering::Relaxed);
+                }
+                self.interrupted.replace(interrupted);
+                failure
+            },
+        )
+    }
+
+    async fn open_content(&self) -> Result<BlobContent, RegistryErrorKind> {
+        let blob = self.blob;
+        let (stream, _) = self.from.open(&self.uploader.sender, blob, 0).await?;
         if blob.size > SINGLE_POST_MAX_BYTES {
             return Ok(BlobContent::Large(stream.release_permit()));
         }
@@ -241,5 +380,33 @@ impl<'a> BlobCopy<'a> {
         check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;
         check_digest(blob.digest.algorithm().digest(&bytes), &blob.digest)?;
         Ok(BlobContent::Small(bytes))
+    }
+
+    /// Opens the source after the bytes `before`, or at its start. Returns the bytes that are left out.
+    async fn open_after(
+        &self,
+        before: &Prefix,
+    ) -> Result<(Stream, Prefix, Slot), RegistryErrorKind> {
+        let slot = self.slot().await;
+        let opened = self
+            .from
+            .open(&self.uploader.sender, self.blob, before.length);
+        let (stream, start) = opened.await?;
+        let left_out = if start == before.length {
+            before.clone()
+        } else {
+            Prefix::empty(self.blob.digest.algorithm())
+        };
+        Ok((stream.release_permit(), left_out, slot))
+    }
+
+    /// Waits until the blob may be sent. The source is opened after that, or it would wait, too.
+    async fn slot(&self) -> Slot {
+        let (large, size) = (&self.uploader.large, self.blob.size);
+        if size > SINGLE_POST_MAX_BYTES {
+            large.slot(self.to.host(), size).await
+        } else {
+            large.slot_for_small(size).await
+        }
     }
 }

@@ -12,8 +12,8 @@ pub(super) enum CopyFailure {
     Source(RegistryErrorKind),
     #[error(transparent)]
     Destination(RegistryErrorKind),
-    /// An error of the destination that an immediate restart can fix, with renewed credentials or with smaller
-    /// requests.
+    /// An error of the destination that an immediate restart can fix: with renewed credentials, with smaller requests, or
+    /// from another byte.
     #[error(transparent)]
     Restartable(RegistryErrorKind),
 }
@@ -23,6 +23,11 @@ impl CopyFailure {
         match self {
             Self::Source(kind) | Self::Destination(kind) | Self::Restartable(kind) => kind,
         }
+    }
+
+    /// Returns the HTTP status of the error response.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.kind().refusal().map(|refusal| refusal.status)
     }
 }
 

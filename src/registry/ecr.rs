@@ -19,6 +19,8 @@ pub(super) enum Action {
     GetAuthorizationToken,
     /// Deletes tags.
     BatchDeleteImage,
+    /// Lists the tags of an image.
+    DescribeImages,
 }
 
 /// One of Amazon's registries.
@@ -97,19 +99,17 @@ impl Service {
     }
 
     /// Returns the value of the `x-amz-target` header.
-    pub(super) fn target(self, action: Action) -> &'static str {
-        match (self, action) {
-            (Self::Private, Action::GetAuthorizationToken) => {
-                "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
-            }
-            (Self::Private, Action::BatchDeleteImage) => {
-                "AmazonEC2ContainerRegistry_V20150921.BatchDeleteImage"
-            }
-            (Self::Public, Action::GetAuthorizationToken) => {
-                "SpencerFrontendService.GetAuthorizationToken"
-            }
-            (Self::Public, Action::BatchDeleteImage) => "SpencerFrontendService.BatchDeleteImage",
-        }
+    pub(super) fn target(self, action: Action) -> String {
+        let target = match self {
+            Self::Private => "AmazonEC2ContainerRegistry_V20150921",
+            Self::Public => "SpencerFrontendService",
+        };
+        let action = match action {
+            Action::GetAuthorizationToken => "GetAuthorizationToken",
+            Action::BatchDeleteImage => "BatchDeleteImage",
+            Action::DescribeImages => "DescribeImages",
+        };
+        format!("{target}.{action}")
     }
 
     pub(super) fn permission(self) -> &'static str {

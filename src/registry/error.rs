@@ -18,7 +18,10 @@ pub struct RegistryError {
     pub(super) operation: Operation,
     pub(super) object: String,
     pub(super) repository: Repository,
+    /// The source of the given credentials.
     pub(super) credentials: Option<&'static str>,
+    /// True if the registry asked for credentials.
+    pub(super) is_challenged: bool,
     pub(super) helper: Option<String>,
     #[source]
     pub(super) kind: RegistryErrorKind,
@@ -75,12 +78,6 @@ pub enum RegistryErrorKind {
     /// The content is not what its digest, its descriptor or its type says.
     #[error(transparent)]
     Content(#[from] ContentError),
-    /// A tag that was to be deleted has other content by now, or is gone. Nothing was deleted.
-    #[error("the tag no longer points to `{digest}`")]
-    Moved {
-        /// The content that it had.
-        digest: Digest,
-    },
     /// No response arrived.
     #[error("`{host}` {}{}: {}", .error.state(), .error.way(), .error.cause)]
     Unreachable {
@@ -272,6 +269,16 @@ impl RegistryErrorKind {
         }
     }
 
+    /// True if there was no response, or a temporary one that says nothing about the request.
+    pub(super) fn is_unavailable(&self) -> bool {
+        match self.refusal() {
+            Some(refusal) => {
+                refusal.is_throttling() || matches!(refusal.status, 408 | 502 | 503 | 504)
+            }
+            None => self.is_transient(),
+        }
+    }
+
     pub(super) fn refusal(&self) -> Option<&ErrorResponse> {
         match self.class() {
             ErrorClass::Refused(refusal) => Some(refusal),
@@ -302,7 +309,6 @@ impl RegistryErrorKind {
                 | LoginError::Helper(_),
             )
             | Self::Content(ContentError::Digest { .. } | ContentError::File(_))
-            | Self::Moved { .. }
             | Self::Early { .. }
             | Self::Partial { .. }
             | Self::Listing(_)
@@ -519,7 +525,13 @@ impl RegistryError {
     /// Returns the source of the sent credentials, or `None` for an anonymous request.
     #[must_use]
     pub fn credentials(&self) -> Option<&'static str> {
-        self.credentials
+        self.credentials.filter(|_| self.is_challenged)
+    }
+
+    /// Returns the source of credentials that were given but not sent, because the registry did not ask for any.
+    #[must_use]
+    pub fn unsent_credentials(&self) -> Option<&'static str> {
+        self.credentials.filter(|_| !self.is_challenged)
     }
 
     /// Returns the credential helper that has the credentials, by the docker config. If an anonymous request was

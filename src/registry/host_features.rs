@@ -19,15 +19,28 @@ pub(super) enum Scheme {
 #[derive(Debug, Default)]
 pub(super) struct HostFeatures(Mutex<BTreeMap<Host, Features>>);
 
+/// The reason why large blobs are sent to a host in chunks, or not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Chunking {
+    /// They are sent in one request. Nothing is known about chunks.
+    #[default]
+    Untried,
+    /// The host accepts no large blob in one request.
+    Required,
+    /// A token of the host ended while a large blob was sent.
+    ForTokens,
+    /// The host accepts no chunks.
+    Refused,
+}
+
 /// The features of one host. The default is a host without a request so far.
 #[derive(Debug, Default)]
 struct Features {
     /// The scheme, once it is certain.
     scheme: Option<Scheme>,
-    /// True if the host accepts no blob with the POST.
-    refuses_single_post: bool,
-    /// True if the host accepts no large blob in one request.
-    wants_chunks: bool,
+    /// True if the host accepts a blob in the POST, once that is known.
+    takes_whole: Option<bool>,
+    chunking: Chunking,
     /// Repositories that refuse mounts, each with the repository to mount from.
     refused_mounts: BTreeSet<(Repository, Repository)>,
     /// True if the host does not write several tags in one request.
@@ -47,20 +60,31 @@ impl HostFeatures {
         self.change(host, |features| features.scheme = Some(scheme));
     }
 
+    /// True if the registry may accept a blob in the POST.
     pub(super) fn may_post_whole(&self, host: &Host) -> bool {
-        !self.read(host, |features| features.refuses_single_post)
+        self.read(host, |features| features.takes_whole) != Some(false)
     }
 
-    pub(super) fn remember_no_whole(&self, host: &Host) {
-        self.change(host, |features| features.refuses_single_post = true);
+    /// True if the registry is known to accept a blob in the POST.
+    pub(super) fn takes_whole(&self, host: &Host) -> bool {
+        self.read(host, |features| features.takes_whole) == Some(true)
     }
 
-    pub(super) fn wants_chunks(&self, host: &Host) -> bool {
-        self.read(host, |features| features.wants_chunks)
+    pub(super) fn remember_whole(&self, host: &Host, takes_whole: bool) {
+        self.change(host, |features| features.takes_whole = Some(takes_whole));
     }
 
-    pub(super) fn remember_chunks(&self, host: &Host) {
-        self.change(host, |features| features.wants_chunks = true);
+    pub(super) fn chunking(&self, host: &Host) -> Chunking {
+        self.read(host, |features| features.chunking)
+    }
+
+    /// Remembers that large blobs are sent in chunks, or no longer. A host that refuses chunks gets no others.
+    pub(super) fn remember_chunks(&self, host: &Host, chunking: Chunking) {
+        self.change(host, |features| {
+            if features.chunking != Chunking::Refused {
+                features.chunking = chunking;
+            }
+        });
     }
 
     /// True if `repository` may mount blobs from `from`, a repository of the same host.
@@ -176,19 +200,19 @@ mod tests {
                 .map(|name| name.parse().unwrap());
         let features = HostFeatures::default();
         features.remember_scheme(own.host(), Scheme::Http);
-        features.remember_no_whole(own.host());
-        features.remember_chunks(own.host());
+        features.remember_whole(own.host(), false);
+        features.remember_chunks(own.host(), Chunking::Required);
         features.remember_no_mount(&own, &from);
 
         assert_eq!(features.scheme(own.host()), Some(Scheme::Http));
         assert!(!features.may_post_whole(own.host()));
-        assert!(features.wants_chunks(own.host()));
+        assert_eq!(features.chunking(own.host()), Chunking::Required);
         assert!(!features.may_mount(&own, &from));
         assert!(features.may_mount(&from, &own));
 
         assert_eq!(features.scheme(other.host()), None);
         assert!(features.may_post_whole(other.host()));
-        assert!(!features.wants_chunks(other.host()));
+        assert_eq!(features.chunking(other.host()), Chunking::Untried);
         assert!(features.may_mount(&other, &from));
     }
 }

@@ -1,36 +1,46 @@
-//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into a request. They
-//! are counted and hashed on the way, and the last bytes are sent only after size and digest match. No registry ever
-//! has the whole of a corrupt blob, even if it checks little itself.
+//! Uploads blobs that are too large for memory. Their bytes are streamed from a response or a file into requests
+//! (`VerifyingStream`). Each request may take any time while bytes move.
 
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bytes::Bytes;
-use futures_util::stream::try_unfold;
 use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use reqwest::{Body, Request};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::RegistryErrorKind;
-use super::integrity::{check_digest, check_size};
+use super::prefix::Prefix;
 use super::response::{ERROR_MAX_BYTES, authority, unreachable};
-use super::stream::Stream;
 use super::streaming_response::StreamingResponse;
-use crate::domain::{Descriptor, Digester, Events};
-use crate::http::{
-    Client, RequestTimer, Response, STALL_TIMEOUT, TransportError, TransportErrorKind,
-};
+use crate::domain::{Descriptor, Events, Host};
+use crate::http::{Client, RequestTimer, Response, ServerTask, TransportError, TransportErrorKind};
 
-/// The longest time for a registry to store a complete upload. Some registries then copy the blob to another storage.
-const COMMIT: Duration = Duration::from_mins(5);
+/// The permits for the blobs that are sent to one host at the same time: six small ones, or two large ones. A run that is
+/// stopped loses what it has sent of each.
+const PERMITS: u32 = 12;
+/// The permits that a blob takes. Beyond [`SMALL_BYTES`] each doubling of its size takes one more.
+const PERMITS_OF_A_BLOB: RangeInclusive<u32> = 2..=6;
+const SMALL_BYTES: u64 = 4 << 20;
+
+/// The most bytes that one copy of a blob keeps in memory: those that arrived and are not sent yet.
+const COPY_MAX_BYTES: u64 = 1 << 20;
+/// The number of copies of large blobs that run at once. More of them would share the same bandwidth.
+const LARGE_COPIES_MAX: u64 = 6;
+/// The unit of the permits for memory.
+const MEMORY_UNIT_BYTES: u64 = 1024;
+const MEMORY_UNITS: u64 = LARGE_COPIES_MAX * COPY_MAX_BYTES / MEMORY_UNIT_BYTES;
 
 /// The large uploads of a run.
 #[derive(Debug)]
 pub(super) struct LargeUploads {
     http: Client,
     events: Events,
+    permits: Mutex<BTreeMap<Host, Arc<Semaphore>>>,
     uploads: Mutex<Vec<Weak<LargeUpload>>>,
+    /// The memory for copies of blobs, small ones included.
+    memory: Arc<Semaphore>,
 }
 
 /// The progress of all large uploads.
@@ -44,25 +54,30 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// The state of one large upload.
-#[derive(Debug, Default)]
+/// The state of one large upload, which its content and its requests share.
+#[derive(Debug)]
 pub(super) struct LargeUpload {
-    bytes: AtomicU64,
     of: u64,
-    /// The final result, set once: success, or the error of the content.
-    end: Mutex<Option<Result<(), RegistryErrorKind>>>,
+    state: Mutex<LargeUploadState>,
 }
 
-/// The stream behind the bodies of requests.
+/// The right to send a blob to a host, and the memory for it. It ends with the last byte, so that a registry that takes long to store a blob
+/// delays no other.
 #[derive(Debug)]
-pub(super) struct VerifyingStream {
-    source: Stream,
-    blob: Descriptor,
-    upload: Arc<LargeUpload>,
-    digester: Digester,
-    /// The number of bytes received.
-    arrived: u64,
-    last: Option<Bytes>,
+pub(super) struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug)]
+struct LargeUploadState {
+    slot: Slot,
+    /// The bytes that were passed on.
+    sent: Prefix,
+    /// The error of the content, if there is one.
+    failure: Option<RegistryErrorKind>,
+    /// True if no more bytes may be passed on.
+    is_closed: bool,
 }
 
 impl LargeUploads {
@@ -70,42 +85,64 @@ impl LargeUploads {
         Self {
             http,
             events,
+            permits: Mutex::default(),
             uploads: Mutex::default(),
+            memory: Arc::new(Semaphore::new(
+                usize::try_from(MEMORY_UNITS).unwrap_or(usize::MAX),
+            )),
         }
     }
 
-    /// Prepares `source`, whose content must be `blob`. Errors of the content are in the [`LargeUpload`], whatever the
-    /// result of the requests.
-    pub(super) fn begin(
-        &self,
-        source: Stream,
-        blob: &Descriptor,
-    ) -> (Arc<LargeUpload>, VerifyingStream) {
+    /// Waits until a blob of this size may be sent to `host`, and until there is memory for it.
+    pub(super) async fn slot(&self, host: &Host, size: u64) -> Slot {
+        let semaphore = {
+            let mut hosts = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(PERMITS as usize));
+            Arc::clone(hosts.entry(host.clone()).or_insert_with(new))
+        };
+        // The semaphore is never closed, so this always succeeds. A blob that waits for its host keeps no memory from
+        // others.
+        let permit = semaphore.acquire_many_owned(permits(size)).await.ok();
+        Slot {
+            _permit: permit,
+            ..self.slot_for_small(size).await
+        }
+    }
+
+    /// Waits until there is memory for a blob of this size. A small one waits for nothing else.
+    pub(super) async fn slot_for_small(&self, size: u64) -> Slot {
+        let units = size.min(COPY_MAX_BYTES).div_ceil(MEMORY_UNIT_BYTES);
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.memory);
+        Slot {
+            _permit: None,
+            _memory: memory.acquire_many_owned(units).await.ok(),
+        }
+    }
+
+    /// Registers the upload of `blob`, of which the registry has the bytes `stored`.
+    pub(super) fn begin(&self, blob: &Descriptor, stored: Prefix, slot: Slot) -> Arc<LargeUpload> {
         let upload = Arc::new(LargeUpload {
             of: blob.size,
-            ..LargeUpload::default()
+            state: Mutex::new(LargeUploadState {
+                slot,
+                sent: stored,
+                failure: None,
+                is_closed: false,
+            }),
         });
         if let Ok(mut uploads) = self.uploads.lock() {
             uploads.retain(|upload| upload.strong_count() > 0);
             uploads.push(Arc::downgrade(&upload));
         }
-        let content = VerifyingStream {
-            source,
-            blob: blob.clone(),
-            upload: Arc::clone(&upload),
-            digester: Digester::of(blob.digest.algorithm()),
-            arrived: 0,
-            last: None,
-        };
-        (upload, content)
+        upload
     }
 
     /// Returns the progress of the open uploads, or `None` if there are none.
     pub(super) fn progress(&self) -> Option<Progress> {
         let uploads = self.uploads.lock().ok()?;
         let uploads: Vec<_> = uploads.iter().filter_map(Weak::upgrade).collect();
-        let sent = uploads.iter();
-        let sent = sent.map(|upload| upload.bytes.load(Ordering::Relaxed));
+        let sent = uploads.iter().map(|upload| upload.sent_bytes());
         (!uploads.is_empty()).then(|| Progress {
             blobs: uploads.len(),
             bytes: sent.fold(0, u64::saturating_add),
@@ -117,24 +154,26 @@ impl LargeUploads {
         })
     }
 
-    /// Sends `request` once, with a `body` of `length` bytes that belong to `upload`. It may take any time while bytes
-    /// move.
+    /// Sends `request` once. Its `body` has these `bytes` of the blob.
     pub(super) async fn send(
         &self,
         mut request: Request,
         body: Body,
-        length: u64,
+        bytes: Range<u64>,
         upload: &LargeUpload,
     ) -> Result<Response, RegistryErrorKind> {
         let headers = request.headers_mut();
+        let length = bytes.end - bytes.start;
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         *request.body_mut() = Some(body);
-        self.send_within_timeouts(request, upload).await
+        self.send_within_timeouts(request, bytes.end, upload).await
     }
 
+    /// Sends `request`, which has the bytes of the blob up to `end`.
     async fn send_within_timeouts(
         &self,
         request: Request,
+        end: u64,
         upload: &LargeUpload,
     ) -> Result<Response, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
@@ -150,12 +189,11 @@ impl LargeUploads {
         let timer = RequestTimer::start(&self.events, &request);
         let mut sending = pin!(self.http.upload(request));
         let response = loop {
-            let sent_before = upload.bytes.load(Ordering::Relaxed);
-            let is_whole = upload.is_whole();
-            let limit = if is_whole { COMMIT } else { STALL_TIMEOUT };
-            match tokio::time::timeout(limit, &mut sending).await {
+            let sent_before = upload.sent_bytes();
+            let silence = self.http.silence(task(sent_before, end));
+            match tokio::time::timeout(silence, &mut sending).await {
                 Ok(sent) => break sent.map_err(|error| unreachable(&url, error))?,
-                Err(_) if upload.bytes.load(Ordering::Relaxed) > sent_before => (),
+                Err(_) if upload.sent_bytes() > sent_before => (),
                 Err(elapsed) => return Err(stalled(elapsed)),
             }
         };
@@ -163,77 +201,164 @@ impl LargeUploads {
             let stream = StreamingResponse::new(response, &method, timer, None).await?;
             stream.read(ERROR_MAX_BYTES).await
         };
-        tokio::time::timeout(STALL_TIMEOUT, read)
+        tokio::time::timeout(self.http.silence(ServerTask::Receive), read)
             .await
             .map_err(stalled)?
     }
 }
 
-impl LargeUpload {
-    /// True if the whole blob was sent and was correct.
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(self.end.lock().as_deref(), Ok(Some(Ok(()))))
-    }
+/// Returns the number of permits that a blob of this size takes.
+fn permits(size: u64) -> u32 {
+    let (least, most) = PERMITS_OF_A_BLOB.into_inner();
+    let times = size.div_ceil(SMALL_BYTES).max(1);
+    let doublings = (times - 1).checked_ilog2().map_or(0, |log| log + 1);
+    most.min(least + doublings)
+}
 
-    /// Returns the error of the content, if there is one.
-    pub(super) fn error(&self) -> Option<RegistryErrorKind> {
-        let end = self.end.lock().ok()?;
-        end.as_ref()?.as_ref().err().cloned()
+/// Returns the task of a server that receives bytes up to `end`, of which the first `sent` were sent.
+fn task(sent: u64, end: u64) -> ServerTask {
+    if sent < end {
+        ServerTask::Receive
+    } else {
+        ServerTask::Store
     }
+}
 
-    fn finish(&self, end: Result<(), RegistryErrorKind>) {
-        if let Ok(mut own) = self.end.lock() {
-            *own = Some(end);
+impl Slot {
+    /// Returns the slot of an upload that sends nothing.
+    pub(super) fn none() -> Self {
+        Self {
+            _permit: None,
+            _memory: None,
         }
     }
 }
 
-impl VerifyingStream {
-    /// Returns all bytes as one body.
-    pub(super) fn body(self) -> Body {
-        Body::wrap_stream(try_unfold(self, async |mut content| {
-            let bytes = content.next_bytes().await?;
-            Ok::<_, RegistryErrorKind>(bytes.map(|bytes| (bytes, content)))
-        }))
+impl LargeUpload {
+    /// Returns the bytes that were passed on so far.
+    pub(super) fn sent(&self) -> Prefix {
+        self.state().sent.clone()
     }
 
-    /// Returns the next bytes, or `None` at the end.
-    pub(super) async fn next_bytes(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
-        let next = self.advance().await;
-        match &next {
-            Ok(Some(bytes)) => {
-                let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                self.upload.bytes.fetch_add(length, Ordering::Relaxed);
-            }
-            Ok(None) => (),
-            Err(kind) => self.upload.finish(Err(kind.clone())),
-        }
-        next
+    pub(super) fn sent_bytes(&self) -> u64 {
+        self.state().sent.length
     }
 
-    /// Returns the bytes before the next ones, or the last bytes if size and digest match.
-    async fn advance(&mut self) -> Result<Option<Bytes>, RegistryErrorKind> {
-        while let Some(bytes) = self.source.next_bytes().await? {
-            // SECURITY: HTTP/2 may end a body with an empty frame. If it were kept back instead of the last bytes, a
-            // whole corrupt blob would be sent.
-            if bytes.is_empty() {
-                continue;
-            }
-            self.arrived += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            if self.arrived > self.blob.size {
-                check_size(self.arrived, &self.blob)?;
-            }
-            self.digester.add(&bytes);
-            if let Some(last) = self.last.replace(bytes) {
-                return Ok(Some(last));
-            }
+    /// True if the whole blob was sent. It was correct, or its last bytes would not have been sent.
+    pub(super) fn is_whole(&self) -> bool {
+        self.sent_bytes() == self.of
+    }
+
+    /// Returns the error of the content, if there is one.
+    pub(super) fn error(&self) -> Option<RegistryErrorKind> {
+        self.state().failure.clone()
+    }
+
+    /// Stops the content, and returns the bytes that were passed on. The HTTP library may read on in a body whose
+    /// request has failed.
+    pub(super) fn close(&self) -> Prefix {
+        let mut state = self.state();
+        state.is_closed = true;
+        state.slot = Slot::none();
+        state.sent.clone()
+    }
+
+    /// Notes the bytes that are passed on. Fails if they must not be.
+    pub(super) fn pass(&self, passed: &Prefix) -> Result<(), RegistryErrorKind> {
+        let mut state = self.state();
+        if state.is_closed {
+            let cause = "the upload has ended".to_owned();
+            return Err(RegistryErrorKind::never_asked("", cause));
         }
-        check_size(self.arrived, &self.blob)?;
-        let Some(last) = self.last.take() else {
-            return Ok(None);
-        };
-        check_digest(self.digester.clone().finish(), &self.blob.digest)?;
-        self.upload.finish(Ok(()));
-        Ok(Some(last))
+        state.sent = passed.clone();
+        if passed.length == self.of {
+            state.slot = Slot::none();
+        }
+        Ok(())
+    }
+
+    /// Notes an error of the content.
+    pub(super) fn fail(&self, kind: &RegistryErrorKind) {
+        self.state().failure = Some(kind.clone());
+    }
+
+    fn state(&self) -> MutexGuard<'_, LargeUploadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::domain::Algorithm;
+
+    #[test]
+    fn fewer_blobs_are_sent_at_once_if_they_are_large() {
+        let at_once = |mib: u64| PERMITS / permits(mib << 20);
+        let numbers = [0, 4, 5, 8, 9, 16, 17, 32, 4096].map(at_once);
+        assert_eq!(numbers, [6, 6, 4, 4, 3, 3, 2, 2, 2]);
+        assert_eq!(permits(u64::MAX), 6);
+    }
+
+    #[test]
+    fn last_byte_of_a_request_gives_the_server_time_to_store() {
+        assert_eq!(task(0, 10), ServerTask::Receive);
+        assert_eq!(task(9, 10), ServerTask::Receive);
+        assert_eq!(task(10, 10), ServerTask::Store);
+    }
+
+    fn blob(size: u64) -> Descriptor {
+        let text = format!(
+            r#"{{"mediaType":"a/b","digest":"{}","size":{size}}}"#,
+            Algorithm::Sha256.digest(b"")
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn blob_that_is_sent_whole_makes_room_for_the_next() {
+        let large = LargeUploads::new(Client::for_tests().unwrap(), Events::silent());
+        let (host, size): (Host, u64) = ("ghcr.io".parse().unwrap(), u64::MAX);
+        let nothing = Prefix::empty(Algorithm::Sha256);
+        let first = large.slot(&host, size).await;
+        let second = large.slot(&host, size).await;
+        assert!(large.slot(&host, size).now_or_never().is_none());
+        // Another host has room of its own.
+        let other = "quay.io".parse().unwrap();
+        assert!(large.slot(&other, size).now_or_never().is_some());
+
+        let upload = large.begin(&blob(1), nothing.clone(), first);
+        upload.pass(&nothing).unwrap();
+        assert!(large.slot(&host, size).now_or_never().is_none());
+        upload.close();
+        assert!(upload.pass(&nothing).is_err());
+        let third = large.slot(&host, size).now_or_never().unwrap();
+
+        let upload = large.begin(&blob(0), nothing.clone(), second);
+        upload.pass(&nothing).unwrap();
+        assert!(upload.is_whole());
+        let fourth = large.slot(&host, size).now_or_never();
+        assert!(fourth.is_some(), "beside {third:?}");
+    }
+
+    #[tokio::test]
+    async fn few_large_copies_or_many_small_ones_run_at_once() {
+        let client = Client::for_tests().unwrap();
+        let large = LargeUploads::new(client, Events::silent());
+        for (size, most) in [
+            (u64::MAX, 6),
+            (1 << 20, 6),
+            (512 << 10, 12),
+            (128 << 10, 48),
+        ] {
+            let mut running = Vec::new();
+            while let Some(slot) = large.slot_for_small(size).now_or_never() {
+                running.push(slot);
+            }
+            assert_eq!(running.len(), most, "{size}");
+        }
+        assert!(large.slot_for_small(0).now_or_never().is_some());
     }
 }

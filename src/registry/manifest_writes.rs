@@ -115,6 +115,7 @@ pub(super) fn push<'a>(
         access: Access::PullPush,
         accept: None,
         content: Some((media_type.as_str(), bytes)),
+        first_byte: 0,
         condition: None,
         limit: ERROR_MAX_BYTES,
     }

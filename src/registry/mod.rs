@@ -4,6 +4,7 @@
 
 mod auth;
 mod aws;
+mod blob_source;
 mod blobs;
 mod challenge;
 mod chunks;
@@ -22,16 +23,21 @@ mod error_response;
 mod ghcr_retry_after;
 mod host_features;
 mod integrity;
+mod interrupted_upload;
 mod large_uploads;
 mod manifest_writes;
 mod manifests;
 mod many_tags;
 mod missing_repository;
 mod open_uploads;
+mod permits;
+mod placeholder;
+mod prefix;
 mod reader;
 mod redirects;
 mod referrer_list;
 mod referrers;
+mod request_limit;
 mod response;
 mod sender;
 mod sigv4;
@@ -45,6 +51,7 @@ mod token_grants;
 mod transport;
 mod upload_session;
 mod uploads;
+mod verifying_stream;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -66,11 +73,13 @@ pub use large_uploads::Progress;
 pub use manifest_writes::Stored;
 pub use many_tags::{TAGS_MAX, may_put_tags, put_tags};
 pub use missing_repository::may_be_new;
+pub use placeholder::is_placeholder;
 pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
+pub use request_limit::REQUESTS_MAX;
 pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
-pub use tags::all_tags;
+pub use tags::{all_tags, has_no_tags, listed_tags};
 
 /// The settings of a [`Registry`].
 #[derive(Debug)]

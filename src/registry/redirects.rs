@@ -47,14 +47,15 @@ pub(super) struct ReadResponse {
     pub(super) origin: Origin,
 }
 
-/// Requests a blob once and follows redirects. After a redirect, any status but 200 is an error, because the
-/// registry has the blob. The caller interprets the registry's own response.
+/// Requests a blob once and follows redirects. After a redirect, any status but 200 (206 for a part) is an error, because
+/// the registry has the blob. The caller interprets the registry's own response.
 pub(super) async fn open_blob(
     sender: &RequestSender,
     request: &RegistryRequest<'_>,
 ) -> Result<StreamingResponse, RegistryErrorKind> {
     let (stream, hops) = follow(sender, request, Reach::AnyHost).await?;
-    if hops > 0 && stream.head.status != 200 {
+    let is_part = request.first_byte > 0 && stream.head.status == 206;
+    if hops > 0 && stream.head.status != 200 && !is_part {
         return Err(RegistryErrorKind::refused(&stream.head));
     }
     Ok(stream)

@@ -1,18 +1,22 @@
 //! Parses a list of referrers. Each entry is read by itself, so that an unreadable one hides no other. Only the needed
 //! parts are kept, however long the list is.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 
+use jiff::Timestamp;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::RegistryErrorKind;
 use super::error_response::printable;
-use crate::domain::{Descriptor, Digest, MediaType, PREDICATE_TYPE, StrictObject, other_predicate};
+use crate::domain::{
+    Descriptor, Digest, MediaType, PREDICATE_TYPE, SIGN_PREDICATE, StrictObject, other_predicate,
+};
 
-/// The most referrers of one digest that are read. Beyond that, the result is unknown.
+/// The most entries that are read of one list of referrers.
 pub const REFERRERS_MAX: usize = 10_000;
 /// The most characters that are kept of a text in an entry.
 const TEXT_MAX_CHARS: usize = 200;
@@ -28,15 +32,19 @@ pub struct Referrer {
     pub is_image: bool,
     /// The predicate type that its entry states.
     pub predicate: Option<String>,
+    /// The time of creation that its entry states.
+    pub created: Option<Timestamp>,
 }
 
 /// The entries of a page or of a whole list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entries<T> {
-    /// The readable entries, in their order.
+    /// The readable entries, in their order. Writers append, so these are the last ones of a list that is too long.
     pub listed: Vec<T>,
     /// The number of unreadable entries.
     pub broken: usize,
+    /// The number of entries beyond [`REFERRERS_MAX`], which are not in `listed`.
+    pub omitted: usize,
 }
 
 impl<T> Default for Entries<T> {
@@ -44,22 +52,25 @@ impl<T> Default for Entries<T> {
         Self {
             listed: Vec::new(),
             broken: 0,
+            omitted: 0,
         }
     }
 }
 
 impl<T> Entries<T> {
-    /// Returns a list of one entry.
-    pub fn of(entry: T) -> Self {
-        Self {
-            listed: vec![entry],
-            broken: 0,
-        }
+    /// Appends the entries of the next page.
+    pub fn append(&mut self, page: Self) {
+        self.listed.extend(page.listed);
+        self.broken += page.broken;
+        self.omitted += page.omitted;
     }
 }
 
 /// A type that can be read from an entry of a list.
 pub trait Entry: Sized {
+    /// True if a list without some of its entries is of no use.
+    const NEEDS_ALL: bool = true;
+
     /// Reads the entry `raw`, from which `fields` was parsed. `budget` is the number of bytes left for annotations of this
     /// list.
     fn read(raw: &str, fields: EntryFields, budget: &mut usize) -> Self;
@@ -73,23 +84,34 @@ pub struct EntryFields {
     size: u64,
     artifact_type: Option<String>,
     predicate: Option<String>,
+    created: Option<Timestamp>,
 }
 
 impl Referrer {
-    /// Reports whether this entry is opened to look for a signature. A writer who states falsely that it is none hides
-    /// only their own referrer.
+    /// Reports whether this entry states nothing that a signature does not.
     #[must_use]
     pub fn may_be_signature(&self) -> bool {
         self.is_image && other_predicate(self.predicate.as_deref()).is_none()
     }
 }
 
+/// One signature among a part of the entries is enough.
 impl Entry for Referrer {
-    fn read(_: &str, fields: EntryFields, _: &mut usize) -> Self {
+    const NEEDS_ALL: bool = false;
+
+    fn read(_: &str, fields: EntryFields, budget: &mut usize) -> Self {
+        let mut predicate = fields.predicate;
+        if let Some(other) = predicate.as_mut().filter(|text| *text != SIGN_PREDICATE) {
+            match budget.checked_sub(other.len()) {
+                Some(left) => *budget = left,
+                None => *other = String::new(),
+            }
+        }
         Self {
             digest: fields.digest,
             is_image: fields.media_type.is_image(),
-            predicate: fields.predicate,
+            predicate,
+            created: fields.created,
         }
     }
 }
@@ -119,7 +141,8 @@ impl Entry for Descriptor {
     }
 }
 
-/// Reads the entries of a list. `before` is the number of entries on earlier pages.
+/// Reads the entries of a list. `before` is the number of entries on earlier pages. Of a list that is too long the last
+/// entries are kept; if all are needed, that is an error.
 pub(super) fn read_list<T: Entry>(
     body: &[u8],
     before: usize,
@@ -128,14 +151,25 @@ pub(super) fn read_list<T: Entry>(
         |error: serde_json::Error| RegistryErrorKind::NoList(printable(&error.to_string(), 300));
     let text = std::str::from_utf8(body)
         .map_err(|_| RegistryErrorKind::NoList("it is not UTF-8 text".to_owned()))?;
-    let StrictObject(ListDocument(entries)) = serde_json::from_str(text).map_err(unusable)?;
-    let read = entries.listed.len() + entries.broken + before;
-    if read > REFERRERS_MAX {
-        return Err(RegistryErrorKind::LongList(format!(
-            "{REFERRERS_MAX} entries"
-        )));
+    let StrictObject(ListDocument(mut entries)) = serde_json::from_str(text).map_err(unusable)?;
+    let room = REFERRERS_MAX.saturating_sub(before);
+    let excess = entries.listed.len().saturating_sub(room);
+    entries.listed.drain(..excess);
+    entries.omitted += excess;
+    if T::NEEDS_ALL {
+        check_complete(&entries)?;
     }
     Ok(entries)
+}
+
+/// Checks that no entry was omitted.
+pub(super) fn check_complete<T>(entries: &Entries<T>) -> Result<(), RegistryErrorKind> {
+    match entries.omitted {
+        0 => Ok(()),
+        _ => Err(RegistryErrorKind::LongList(format!(
+            "{REFERRERS_MAX} entries"
+        ))),
+    }
 }
 
 /// The document with the list. SPEC: `manifests` is required. A registry written in Go sends `null` for an empty list;
@@ -187,19 +221,24 @@ impl<'de, T: Entry> Deserialize<'de> for EntryList<T> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<EntryList<T>, A::Error> {
-                let (mut listed, mut broken) = (Vec::new(), 0);
+                let (mut listed, mut broken, mut omitted) = (VecDeque::new(), 0, 0);
                 let mut budget = ANNOTATIONS_MAX_BYTES;
                 while let Some(raw) = list.next_element::<&RawValue>()? {
-                    // The rest of a list that is too long is counted, but not kept.
-                    if listed.len() + broken > REFERRERS_MAX {
+                    let Some(fields) = fields(raw.get()).map_err(serde::de::Error::custom)? else {
+                        broken += 1;
                         continue;
+                    };
+                    if listed.len() == REFERRERS_MAX {
+                        listed.pop_front();
+                        omitted += 1;
                     }
-                    match fields(raw.get()).map_err(serde::de::Error::custom)? {
-                        Some(fields) => listed.push(T::read(raw.get(), fields, &mut budget)),
-                        None => broken += 1,
-                    }
+                    listed.push_back(T::read(raw.get(), fields, &mut budget));
                 }
-                Ok(EntryList(Entries { listed, broken }))
+                Ok(EntryList(Entries {
+                    listed: listed.into(),
+                    broken,
+                    omitted,
+                }))
             }
         }
         deserializer.deserialize_seq(Each(PhantomData))
@@ -220,13 +259,14 @@ fn fields(raw: &str) -> Result<Option<EntryFields>, serde_json::Error> {
         return Err(serde::de::Error::custom("an entry names no digest"));
     };
     let media_type = entry.media_type.text();
-    let Annotations(predicate) = entry.annotations;
+    let Annotations { predicate, created } = entry.annotations;
     Ok(Some(EntryFields {
         digest,
         media_type: MediaType::from(media_type.as_deref().unwrap_or_default()),
         size: entry.size.0,
         artifact_type: entry.artifact_type.text(),
         predicate,
+        created,
     }))
 }
 
@@ -267,9 +307,12 @@ impl Text {
 #[derive(Default)]
 struct Size(u64);
 
-/// The annotation with the predicate type.
+/// The annotations with the predicate type and the time of creation.
 #[derive(Default)]
-struct Annotations(Option<String>);
+struct Annotations {
+    predicate: Option<String>,
+    created: Option<Timestamp>,
+}
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -290,14 +333,20 @@ impl<'de> Deserialize<'de> for Size {
 
 impl<'de> Deserialize<'de> for Annotations {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
+        #[derive(Default, Deserialize)]
         struct Known {
             #[serde(default, rename = "dev.sigstore.bundle.predicateType")]
             predicate: Text,
+            #[serde(default, rename = "org.opencontainers.image.created")]
+            created: Text,
         }
         let raw = <&RawValue>::deserialize(deserializer)?;
-        let known: Result<Known, _> = serde_json::from_str(raw.get());
-        Ok(Self(known.ok().and_then(|known| known.predicate.text())))
+        let known: Known = serde_json::from_str(raw.get()).unwrap_or_default();
+        let created = known.created.text();
+        Ok(Self {
+            predicate: known.predicate.text(),
+            created: created.and_then(|text| text.parse().ok()),
+        })
     }
 }
 
@@ -363,6 +412,56 @@ mod tests {
         assert!(read_list::<Digest>(&body, REFERRERS_MAX - 9).is_err());
         let body = list(&vec![entry("a", ""); REFERRERS_MAX + 1]);
         assert!(read_list::<Digest>(&body, 0).is_err());
+    }
+
+    #[test]
+    fn last_entries_of_a_long_list_are_kept_where_a_part_is_enough() {
+        let mut entries = vec![entry("old", ""); REFERRERS_MAX];
+        entries.extend([entry("new", ""), entry("newest", "")]);
+        let newest = Digest::of(b"newest");
+        for (before, kept) in [
+            (0, REFERRERS_MAX),
+            (REFERRERS_MAX - 2, 2),
+            (REFERRERS_MAX, 0),
+        ] {
+            let read: Entries<Referrer> = read_list(&list(&entries), before).unwrap();
+            assert_eq!(read.listed.len(), kept);
+            assert_eq!(read.omitted, REFERRERS_MAX + 2 - kept);
+            assert!(read.listed.last().is_none_or(|last| last.digest == newest));
+        }
+    }
+
+    #[test]
+    fn time_of_creation_is_read_if_it_is_one() {
+        let created = |text: &str| {
+            let rest = format!(r#","annotations":{{"org.opencontainers.image.created":{text}}}"#);
+            let mut read: Entries<Referrer> = read_list(&list(&[entry("a", &rest)]), 0).unwrap();
+            read.listed.remove(0).created
+        };
+        let second = created(r#""1970-01-01T01:00:01+01:00""#).unwrap();
+        assert_eq!(second, Timestamp::from_second(1).unwrap());
+        for none in [r#""yesterday""#, r#""""#, "7", "null"] {
+            assert_eq!(created(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn texts_of_many_predicate_types_take_little_memory() {
+        let long = |number: usize| {
+            let text = format!("{number}{}", "y".repeat(190));
+            entry(
+                &text,
+                &format!(r#","annotations":{{"{PREDICATE_TYPE}":"{text}"}}"#),
+            )
+        };
+        let body = list(&(0..5000).map(long).collect::<Vec<_>>());
+        let read: Entries<Referrer> = read_list(&body, 0).unwrap();
+        let texts = read
+            .listed
+            .iter()
+            .filter_map(|entry| entry.predicate.as_ref());
+        assert!(texts.map(String::len).sum::<usize>() <= ANNOTATIONS_MAX_BYTES);
+        assert!(!read.listed.iter().any(Referrer::may_be_signature));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::integrity::stated_digest;
 use super::manifests::{is_too_long, object, parsed};
 use super::reader::RegistryReader;
 use super::redirects::{Reach, ReadResponse, send_read};
-use super::referrer_list::{Entries, Entry, read_list};
+use super::referrer_list::{Entries, Entry, check_complete, read_list};
 use super::sender::{RegistryRequest, Target};
 use crate::domain::{Digest, Manifest, MediaType, Reference, Repository, Tag, Unusable};
 use crate::http::Response;
@@ -75,17 +75,16 @@ impl RegistryReader {
         let mut all = Entries::default();
         while let Some(page) = pages.next().await? {
             match page {
-                Referrers::Listed(Entries { listed, broken }) => {
-                    all.listed.extend(listed);
-                    all.broken += broken;
-                }
+                Referrers::Listed(page) => all.append(page),
                 Referrers::NoApi => return Ok(Referrers::NoApi),
             }
         }
+        check_complete(&all).map_err(|kind| pages.error(kind))?;
         Ok(Referrers::Listed(all))
     }
 
-    /// Lists the referrers page by page. This call sends nothing.
+    /// Lists the referrers page by page. This call sends nothing. The last page is the one with which the list becomes
+    /// too long, if there is one.
     pub fn referrer_pages<'a>(
         &'a self,
         repository: &'a Repository,
@@ -181,11 +180,13 @@ impl Pages<'_> {
             return Ok(None);
         };
         let page = self.read(target).await;
-        page.map(Some).map_err(|kind| {
-            let object = self.repository.at(self.subject).to_string();
-            let sender = &self.registry.sender;
-            sender.error(Operation::List, self.repository, object, kind)
-        })
+        page.map(Some).map_err(|kind| self.error(kind))
+    }
+
+    fn error(&self, kind: RegistryErrorKind) -> RegistryError {
+        let object = self.repository.at(self.subject).to_string();
+        let sender = &self.registry.sender;
+        sender.error(Operation::List, self.repository, object, kind)
     }
 
     async fn read<T: Entry>(&mut self, target: Target) -> Result<Referrers<T>, RegistryErrorKind> {
@@ -208,8 +209,10 @@ impl Pages<'_> {
             }
         }
         let entries: Entries<T> = read_list(&response.body, self.count)?;
-        self.count += entries.listed.len() + entries.broken;
-        self.next = next_page(&response)?.map(Target::Address);
+        self.count += entries.listed.len();
+        if entries.omitted == 0 {
+            self.next = next_page(&response)?.map(Target::Address);
+        }
         Ok(Referrers::Listed(entries))
     }
 }

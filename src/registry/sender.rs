@@ -1,8 +1,9 @@
 //! Sends one request to a registry: address, authorization, retries.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RANGE};
 use reqwest::{Method, Request, Url};
 
 use super::RegistrySettings;
@@ -15,7 +16,7 @@ use super::response;
 use super::streaming_response::StreamingResponse;
 use super::transport::Transport;
 use crate::domain::{Digest, Repository};
-use crate::http::{BodyError, Response, Transient, TransportErrorKind, with_retries};
+use crate::http::{BodyError, Response, ServerTask, Transient, TransportErrorKind, with_progress};
 
 /// The most attempts of one request with different authorization: anonymous, with a token, with a token for extra
 /// scopes.
@@ -41,6 +42,8 @@ pub(super) struct RegistryRequest<'a> {
     pub(super) accept: Option<&'a str>,
     /// Media type and bytes.
     pub(super) content: Option<(&'a str, &'a [u8])>,
+    /// The first byte that is wanted of a blob.
+    pub(super) first_byte: u64,
     /// The condition under which the registry may process the request.
     pub(super) condition: Option<Condition>,
     /// The longest body that is read from a successful response.
@@ -65,6 +68,7 @@ impl<'a> RegistryRequest<'a> {
             access: Access::Pull,
             accept: None,
             content: None,
+            first_byte: 0,
             condition: None,
             limit,
         }
@@ -118,13 +122,26 @@ impl RequestSender {
         E: Transient,
         Run: Future<Output = Result<T, E>>,
     {
-        with_retries(
-            self.transport().retry_policy,
-            &self.transport().events,
-            what,
-            attempt,
-        )
-        .await
+        self.with_progress(what, &AtomicU64::new(0), attempt).await
+    }
+
+    /// Like [`Self::with_retries`], for an attempt that continues the one before: see [`with_progress`].
+    pub(super) async fn with_progress<T, E, Run>(
+        &self,
+        what: &str,
+        progress: &AtomicU64,
+        attempt: impl FnMut() -> Run,
+    ) -> Result<T, E>
+    where
+        E: Transient,
+        Run: Future<Output = Result<T, E>>,
+    {
+        let Transport {
+            retry_policy,
+            events,
+            ..
+        } = self.transport();
+        with_progress(*retry_policy, events, what, progress, attempt).await
     }
 
     /// Sends a request once, apart from repeats with other authorization. A transient error response is an error.
@@ -170,7 +187,8 @@ impl RequestSender {
         request: &RegistryRequest<'_>,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let http_request = self.build(request, Scheme::Https, None)?;
-        check_not_transient(self.transport().open(http_request).await?)
+        let opened = self.transport().open(http_request, request.task()).await;
+        check_not_transient(opened?)
     }
 
     /// Returns the authorization for a request that has not been refused yet.
@@ -207,7 +225,7 @@ impl RequestSender {
         let host = request.repository.host();
         let by = async |scheme: Scheme| {
             let http_request = self.build(request, scheme, authorization)?;
-            transport.open(http_request).await
+            transport.open(http_request, request.task()).await
         };
         if let Some(scheme) = transport.scheme(host) {
             return by(scheme).await;
@@ -252,6 +270,9 @@ impl RequestSender {
         if let Some(accept) = request.accept {
             builder = builder.header(ACCEPT, accept);
         }
+        if request.first_byte > 0 {
+            builder = builder.header(RANGE, format!("bytes={}-", request.first_byte));
+        }
         if let Some(condition) = &request.condition {
             let (name, value) = condition.header();
             builder = builder.header(name, value);
@@ -283,6 +304,7 @@ impl RequestSender {
             object,
             repository: repository.clone(),
             credentials: auth.source_for(repository),
+            is_challenged: auth.is_challenged(repository.host()),
             helper: auth.unused_helper(repository),
             kind,
         }
@@ -302,6 +324,17 @@ impl RequestSender {
 }
 
 impl RegistryRequest<'_> {
+    /// Returns the task of the server. A registry may store content only once all of it has arrived: a manifest, a small
+    /// blob, or a large one that is complete with its last request.
+    fn task(&self) -> ServerTask {
+        let has_content = self.content.is_some_and(|(_, bytes)| !bytes.is_empty());
+        if has_content || self.method == Method::PUT {
+            ServerTask::Store
+        } else {
+            ServerTask::Answer
+        }
+    }
+
     /// Returns the request as text for the log: `GET ghcr.io/o/r/manifests/v1`.
     pub(super) fn text(&self) -> String {
         let method = &self.method;
@@ -334,5 +367,42 @@ fn may_want_tls(plain: &Result<StreamingResponse, RegistryErrorKind>) -> bool {
         }
         Err(RegistryErrorKind::Body { source, .. }) => matches!(source, BodyError::Broken(_)),
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_may_take_its_time_for_content_alone() {
+        let repository: Repository = "ghcr.io/o/r".parse().unwrap();
+        let task = |method: Method, content: Option<&'static [u8]>| {
+            let request = RegistryRequest {
+                method,
+                content: content.map(|bytes| ("application/octet-stream", bytes)),
+                ..RegistryRequest::get(&repository, String::new(), 0)
+            };
+            request.task()
+        };
+        for (method, content, wanted) in [
+            (Method::GET, None, ServerTask::Answer),
+            (Method::HEAD, None, ServerTask::Answer),
+            (Method::DELETE, None, ServerTask::Answer),
+            // Opens an upload session.
+            (Method::POST, Some(&b""[..]), ServerTask::Answer),
+            // Has the blob.
+            (Method::POST, Some(&b"blob"[..]), ServerTask::Store),
+            (Method::PATCH, Some(&b"chunk"[..]), ServerTask::Store),
+            (Method::PUT, Some(&b"manifest"[..]), ServerTask::Store),
+            // Completes an upload in chunks.
+            (Method::PUT, Some(&b""[..]), ServerTask::Store),
+        ] {
+            assert_eq!(
+                task(method.clone(), content),
+                wanted,
+                "{method} {content:?}"
+            );
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The source of a blob's bytes: a response in flight, or a file.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,10 +21,11 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    /// Opens a file, and returns its length too.
-    pub(super) fn of_file(path: &Path) -> Result<(Self, u64), RegistryErrorKind> {
-        let file = File::open(path).map_err(unreadable)?;
+    /// Opens a file at the byte `start`, and returns its whole length too.
+    pub(super) fn of_file(path: &Path, start: u64) -> Result<(Self, u64), RegistryErrorKind> {
+        let mut file = File::open(path).map_err(unreadable)?;
         let length = file.metadata().map_err(unreadable)?.len();
+        file.seek(SeekFrom::Start(start)).map_err(unreadable)?;
         Ok((Self::File(file), length))
     }
 

@@ -1,29 +1,17 @@
 //! A response with only its head read. The head decides whether and how the body is read.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use reqwest::Method;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::RegistryErrorKind;
+use super::permits::{LARGE_AT_ONCE, Permit};
 use super::response::{ERROR_MAX_BYTES, broken};
 use crate::http::{IncomingResponse, RequestTimer, Response, read, read_start};
 
 /// Bodies longer than this are read a few at a time. Many large bodies then use no more memory than a few.
 const LARGE_BYTES: u64 = 512 * 1024;
-/// The number of large bodies that are read at once.
-pub(super) const LARGE_AT_ONCE: u32 = 2;
 /// Bodies longer than this are read alone.
 const HUGE_BYTES: u64 = 4 * 1024 * 1024;
-
-/// A permit to have a response in flight.
-#[derive(Debug)]
-pub(super) struct Permit {
-    pub(super) _permit: OwnedSemaphorePermit,
-    /// The permits for large bodies.
-    pub(super) large: Arc<Semaphore>,
-}
 
 /// A response whose body, if it is a success, has not been read.
 #[derive(Debug)]
@@ -47,6 +35,7 @@ impl StreamingResponse {
         mut timer: RequestTimer,
         permit: Option<Permit>,
     ) -> Result<Self, RegistryErrorKind> {
+        let duration = permit.as_ref().map(Permit::elapsed);
         let mut head = response.head();
         let status = head.status;
         let rest = if *method == Method::HEAD {
@@ -60,6 +49,9 @@ impl StreamingResponse {
             timer.answered(status);
             None
         };
+        if let (Some(permit), Some(duration)) = (&permit, duration) {
+            permit.observe(method, &head, duration);
+        }
         // Release the permit of a response that was read to its end. The next step, such as a token request, needs its
         // own permit.
         let permit = permit.filter(|_| rest.is_some());
@@ -87,10 +79,7 @@ impl StreamingResponse {
         } = self;
         if let Some(rest) = rest {
             let _large = match &permit {
-                Some(permit) => Arc::clone(&permit.large)
-                    .acquire_many_owned(large_permits)
-                    .await
-                    .ok(),
+                Some(permit) => permit.large(large_permits).await,
                 None => None,
             };
             let body = read(rest, limit).await;

@@ -6,6 +6,7 @@ use super::client::Registry;
 use super::conditions::{Condition, ConditionKind, Support, is_unmet};
 use super::error::{RegistryError, RegistryErrorKind};
 use super::manifest_writes::push;
+use super::placeholder::is_placeholder;
 use super::redirects::write_once;
 use super::sender::RegistryRequest;
 use crate::domain::{Digest, FullTag, MediaType};
@@ -147,7 +148,9 @@ impl Registry {
             Some(_) => self.look_up(repository, &reference).await,
             None => self.content_digest(repository, &reference).await,
         };
-        match found {
+        // A tag that points to the placeholder counts as absent.
+        let is_content = |digest: &Digest| held.is_some() || !is_placeholder(digest);
+        match found.map(|found| found.filter(is_content)) {
             Err(kind) => Some(Err(kind)),
             // An earlier attempt was successful, but its response was lost.
             Ok(found) if found.as_ref() == Some(wanted) => {

@@ -1,22 +1,18 @@
 //! The transport that sends requests and receives responses, and the rule for hosts without TLS.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Method, Request, Url};
-use tokio::sync::Semaphore;
 
 use super::error::RegistryErrorKind;
 use super::host_features::{HostFeatures, Scheme};
+use super::permits::HostPermits;
 use super::response::unreachable;
-use super::streaming_response::{LARGE_AT_ONCE, Permit, StreamingResponse};
+use super::streaming_response::StreamingResponse;
 use crate::domain::{Events, Host, RetryPolicy, may_be_loopback};
 pub(super) use crate::http::authority;
-use crate::http::{Client, RequestTimer, Response};
-
-/// The most concurrent requests to one host. Each uses a connection, and memory for the response. A slow host does not
-/// delay requests to others.
-const REQUESTS_MAX: usize = 8;
+use crate::http::{Client, RequestTimer, Response, ServerTask};
 
 /// Connections, and the state of hosts at the connection level.
 #[derive(Debug)]
@@ -24,16 +20,10 @@ pub(super) struct Transport {
     http: Client,
     insecure: Vec<Host>,
     pub(super) features: HostFeatures,
-    permits: Mutex<BTreeMap<String, Permits>>,
+    /// The permits of each host. A slow host does not delay requests to others.
+    permits: Mutex<BTreeMap<String, Arc<HostPermits>>>,
     pub(super) retry_policy: RetryPolicy,
     pub(super) events: Events,
-}
-
-/// The permits at one host: for requests, and among them for large bodies.
-#[derive(Debug, Clone)]
-struct Permits {
-    requests: Arc<Semaphore>,
-    large: Arc<Semaphore>,
 }
 
 impl Transport {
@@ -64,42 +54,33 @@ impl Transport {
         request: Request,
         limit: u64,
     ) -> Result<Response, RegistryErrorKind> {
-        self.open(request).await?.read(limit).await
+        let stream = self.open(request, ServerTask::Answer).await?;
+        stream.read(limit).await
     }
 
     /// Sends `request` once and leaves the body of a success unread. Any other body is read as the text of an error.
+    /// The server may be silent for as long as `task` takes.
     ///
     /// Every request of this module is sent here, except for the bodies of large uploads.
     pub(super) async fn open(
         &self,
         request: Request,
+        task: ServerTask,
     ) -> Result<StreamingResponse, RegistryErrorKind> {
         let (method, url) = (request.method().clone(), request.url().clone());
-        // The semaphore is never closed, so this always waits for a permit.
-        let permit = match self.permits(&url) {
-            Some(Permits { requests, large }) => {
-                let permit = requests.acquire_owned().await.ok();
-                permit.map(|permit| Permit {
-                    _permit: permit,
-                    large,
-                })
-            }
-            None => None,
-        };
+        let permit = self.permits(&url).permit().await;
         let timer = RequestTimer::start(&self.events, &request);
-        let response = self.http.execute(request).await;
+        let response = self.http.execute(request, task).await;
         let response = response.map_err(|error| unreachable(&url, error))?;
-        StreamingResponse::new(response, &method, timer, permit).await
+        StreamingResponse::new(response, &method, timer, Some(permit)).await
     }
 
-    /// Returns the permits at the host of `url`.
-    fn permits(&self, url: &Url) -> Option<Permits> {
-        let mut permits = self.permits.lock().ok()?;
-        let of_host = permits.entry(authority(url)).or_insert_with(|| Permits {
-            requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
-            large: Arc::new(Semaphore::new(LARGE_AT_ONCE as usize)),
-        });
-        Some(of_host.clone())
+    /// Returns the permits of the host of `url`.
+    fn permits(&self, url: &Url) -> Arc<HostPermits> {
+        let host = authority(url);
+        let new = |host: &String| Arc::new(HostPermits::new(host.clone(), self.events.clone()));
+        let mut permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(permits.entry(host).or_insert_with_key(new))
     }
 
     /// Returns the scheme of `host`, or `None` for a host of this machine without a request so far.

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, Url};
 
 use super::auth::Access;
+use super::chunks::stored_bytes;
 use super::error::{LoginError, RegistryErrorKind};
 use super::integrity::{check_stated, check_stated_digest};
 use super::large_uploads::LargeUploads;
@@ -130,10 +131,15 @@ impl Uploader {
     /// Cancels `upload` if it failed.
     pub(super) async fn end<T, E>(&self, upload: &Upload, ended: &Result<T, E>) {
         if ended.is_ok() {
-            self.sessions.remove(upload);
+            self.forget(upload);
         } else {
             self.cancel(upload).await;
         }
+    }
+
+    /// Forgets `upload`, which is complete.
+    pub(super) fn forget(&self, upload: &Upload) {
+        self.sessions.remove(upload);
     }
 
     /// Cancels `upload`, if the registry supports that. Otherwise the registry expires it by itself.
@@ -142,6 +148,25 @@ impl Uploader {
         let cancelled = self.send_to_session(upload, &request);
         let _ = tokio::time::timeout(CANCEL_TIMEOUT, cancelled).await;
         self.sessions.remove(upload);
+    }
+
+    /// Asks for the number of bytes that the registry has of `upload`, an upload in chunks. Returns `None` if it does not
+    /// state one: the session is gone, or there is no such request.
+    ///
+    /// SPEC: "To get the current status", with a new location. distribution 2 states that it has nothing, or cancels the
+    /// session; zot cancels a session whose chunk was cut off.
+    pub(super) async fn stored_bytes(
+        &self,
+        upload: &mut Upload,
+    ) -> Result<Option<u64>, RegistryErrorKind> {
+        let request = upload.session_request(Method::GET);
+        let response = match self.send_to_session(upload, &request).await {
+            Ok(response) if response.status == 204 => response,
+            Err(kind) if kind.is_unavailable() => return Err(kind),
+            Ok(_) | Err(_) => return Ok(None),
+        };
+        self.update_location(upload, &response)?;
+        Ok(response.header("range").and_then(stored_bytes))
     }
 
     /// Moves `upload` to the location in `response`, if there is one. The location may change with each chunk.
@@ -194,9 +219,8 @@ impl Uploader {
         }
         let query = with_algorithm(format!("?digest={digest}"), digest);
         let start = self.post(repository, Access::PullPush, &query, bytes).await;
-        if !matches!(start, Ok(UploadStart::Stored(_))) {
-            features.remember_no_whole(repository.host());
-        }
+        let is_stored = matches!(start, Ok(UploadStart::Stored(_)));
+        features.remember_whole(repository.host(), is_stored);
         match start? {
             UploadStart::Stored(response) => {
                 check_stated(bytes, digest, &response)?;
@@ -242,6 +266,7 @@ impl Uploader {
             access: access.clone(),
             accept: None,
             content: Some((OCTETS, bytes)),
+            first_byte: 0,
             condition: None,
             limit: ERROR_MAX_BYTES,
         };
@@ -295,7 +320,7 @@ impl Uploader {
 }
 
 impl Upload {
-    /// Returns a request to the location of this session: PATCH to add a chunk, DELETE to cancel the session.
+    /// Returns a request to the location of this session: PATCH to add a chunk, GET for its status, DELETE to cancel it.
     pub(super) fn session_request(&self, method: Method) -> RegistryRequest<'_> {
         self.request_at(method, self.location.clone(), &[])
     }
@@ -316,7 +341,7 @@ impl Upload {
         location: Url,
         bytes: &'b [u8],
     ) -> RegistryRequest<'b> {
-        let has_content = method != Method::DELETE;
+        let has_content = method == Method::PATCH || method == Method::PUT;
         RegistryRequest {
             method,
             repository: &self.repository,
@@ -324,6 +349,7 @@ impl Upload {
             access: self.access.clone(),
             accept: None,
             content: has_content.then_some((OCTETS, bytes)),
+            first_byte: 0,
             condition: None,
             limit: ERROR_MAX_BYTES,
         }

@@ -152,7 +152,7 @@ impl Report<'_> {
         }
     }
 
-    /// Returns the tags that still had the run's digest at the last read.
+    /// Returns the tags that still had the run's digest at the last read, or were not read.
     fn remaining<'a>(
         &self,
         cleanup: &'a CleanupOutcome,
@@ -196,7 +196,7 @@ fn reason(tag: &CleanupTag) -> (String, String) {
     match &tag.end {
         CleanupEnd::Remains { why, steps } => (why.clone(), steps.clone()),
         CleanupEnd::Left | CleanupEnd::Open | CleanupEnd::Done => {
-            ("the run ended before".to_owned(), tag.manual_steps())
+            ("the run ended before".to_owned(), tag.manual_steps_unread())
         }
     }
 }

@@ -9,24 +9,24 @@ use crate::domain::RequestTrace;
 /// Returns totals of `requests`: a line for all and one for each host.
 #[must_use]
 pub fn trace_text(requests: &[RequestTrace]) -> String {
-    let mut hosts: BTreeMap<&str, (usize, Duration)> = BTreeMap::new();
+    let mut hosts: BTreeMap<&str, Vec<&RequestTrace>> = BTreeMap::new();
     for request in requests {
-        let (count, time) = hosts.entry(&request.host).or_default();
-        *count += 1;
-        *time += request.duration;
+        hosts.entry(&request.host).or_default().push(request);
     }
     let mut text = format!(
         "trace: {}, at least {} of them one after another",
         counted(requests.len()),
         one_after_another(requests)
     );
-    for (host, (count, time)) in hosts {
+    for (host, requests) in hosts {
+        let time: Duration = requests.iter().map(|request| request.duration).sum();
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "\ntrace: {host}: {}, {} ms in all",
-            counted(count),
-            time.as_millis()
+            "\ntrace: {host}: {}, {} ms in all, at most {} at once",
+            counted(requests.len()),
+            time.as_millis(),
+            at_once(&requests)
         );
     }
     text
@@ -53,6 +53,27 @@ fn one_after_another(requests: &[RequestTrace]) -> usize {
         }
     }
     rounds
+}
+
+/// The highest number of requests of which all overlap.
+fn at_once(requests: &[&RequestTrace]) -> usize {
+    let ends = requests
+        .iter()
+        .map(|request| (request.start + request.duration, false));
+    let starts = requests.iter().map(|request| (request.start, true));
+    // A request that starts when another one ends does not overlap it.
+    let mut times: Vec<(Duration, bool)> = ends.chain(starts).collect();
+    times.sort_unstable();
+    let (mut open, mut most) = (0_usize, 0);
+    for (_, is_start) in times {
+        open = if is_start {
+            open + 1
+        } else {
+            open.saturating_sub(1)
+        };
+        most = most.max(open);
+    }
+    most
 }
 
 #[cfg(test)]
@@ -83,8 +104,8 @@ mod tests {
         assert_eq!(
             trace_text(&requests),
             "trace: 4 requests, at least 2 of them one after another\n\
-             trace: a: 3 requests, 48 ms in all\n\
-             trace: b: 1 request, 100 ms in all"
+             trace: a: 3 requests, 48 ms in all, at most 2 at once\n\
+             trace: b: 1 request, 100 ms in all, at most 1 at once"
         );
         assert_eq!(
             trace_text(&[]),

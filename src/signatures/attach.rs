@@ -13,9 +13,27 @@ use crate::domain::{
     Reference, Repository, SIGN_PREDICATE, SignatureFormat,
 };
 use crate::outcome::SignatureLocation;
-use crate::referrers::{ListError, PendingSettle, push_referrer};
+use crate::referrers::{ListError, NewEntries, PendingSettle, push_referrer};
 use crate::registry::{RegistryError, Stored};
 use crate::sigstore::{LegacySignature, Signature};
+
+/// The remaining work for a signature that is stored.
+pub(crate) enum RemainingWork<'a> {
+    /// Its entry has to be listed.
+    List(Box<NewEntries<'a>>),
+    /// Its list has the entry, and other writers of the list may not have finished.
+    Settle(PendingSettle<'a, SignatureError>),
+}
+
+impl<'a> RemainingWork<'a> {
+    /// Lists the signature. Returns the work that remains then.
+    pub(crate) async fn list(self) -> Result<PendingSettle<'a, SignatureError>, SignatureError> {
+        match self {
+            Self::List(new) => new.add().await,
+            Self::Settle(pending_settle) => Ok(pending_settle),
+        }
+    }
+}
 
 /// Stores signatures in one repository.
 pub(crate) struct Attacher<'a> {
@@ -46,40 +64,41 @@ impl<'a> Attacher<'a> {
         self.empty.get_or_try_init(upload).await.copied()
     }
 
-    /// Adds `signature` to the tag with the legacy signatures of `subject`. Returns its location, and the remaining
-    /// work until its entry is stable.
+    /// Adds `signature` to the tag with the legacy signatures of `subject`. Returns its location, and the remaining work.
     pub(crate) async fn attach_legacy(
         &self,
         subject: &'a Descriptor,
         signature: &LegacySignature,
         missing: &MissingSignature,
-    ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
+    ) -> Result<(SignatureLocation, RemainingWork<'a>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
         let seen = missing.legacy.clone();
         let age = missing.age;
-        legacy_attach::attach(context, repository, &subject.digest, signature, seen, age).await
+        let attached =
+            legacy_attach::attach(context, repository, &subject.digest, signature, seen, age);
+        let (location, pending_settle) = attached.await?;
+        Ok((location, RemainingWork::Settle(pending_settle)))
     }
 
-    /// Stores a bundle as a referrer of `subject`. Returns its location once the registry lists it, and the remaining
-    /// work until its entry is stable.
+    /// Stores a bundle as a referrer of `subject`. Returns its location, and the remaining work.
     pub(crate) async fn attach(
         &self,
         subject: &'a Descriptor,
         signature: &Signature,
         missing: &MissingSignature,
-    ) -> Result<(SignatureLocation, PendingSettle<'a, SignatureError>), SignatureError> {
+    ) -> Result<(SignatureLocation, RemainingWork<'a>), SignatureError> {
         let (context, repository) = (self.context, self.repository);
         let bytes = self.upload_parts(subject, signature).await?;
         let push = self.push_manifest(&signature.bundle, bytes);
         let (seen, age) = (missing.referrers.clone(), missing.age);
         let pushed = push_referrer(context, repository, &subject.digest, seen, age, push);
-        let (entry, pending_settle) = pushed.await?;
+        let (entry, new) = pushed.await?;
         let location = SignatureLocation {
             format: SignatureFormat::Bundle,
             manifest: entry.digest,
             signature: None,
         };
-        Ok((location, pending_settle))
+        Ok((location, RemainingWork::List(Box::new(new))))
     }
 
     /// Uploads the blobs of the bundle's manifest. Returns the manifest.

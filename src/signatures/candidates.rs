@@ -1,24 +1,29 @@
-//! Candidates for signatures: read one after the other, and verified, until one counts.
+//! Candidates for signatures: read and verified, the newest first, until one counts.
 //!
-//! SECURITY: anyone with push access can list anything. Content that was read and is no signature is refused, and hides
-//! no other candidate. Content that could not be read may be the signature that counts: unless another is found, the
-//! result is an error.
+//! SECURITY: anyone with push access can list anything, with any date. Content that was read and is no signature is
+//! refused, and hides no other candidate. Content that could not be read may be the signature that counts: unless
+//! another is found, the result is an error.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::future::Future;
+use std::pin::pin;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 
 use super::SignatureError;
+use super::one_at_first::one_at_first;
 use super::refused::{RefusalSummary, RefusedCandidate};
-use crate::context::{REQUESTS_PARALLEL, ReadContext};
+use crate::context::ReadContext;
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, PREDICATE_TYPE, Reference, Repository,
     SIGN_PREDICATE, SignatureFormat, Tag, Unusable, chain_text, is_bundle_type, other_predicate,
 };
 use crate::outcome::{SignatureLocation, Subject};
-use crate::referrers::{ListError, SeenList, SeenReferrers};
+use crate::referrers::{
+    ListError, ListKeeper, ReadOrder, ReferrerList, ReferrerReader, SeenList, SeenReferrers,
+};
 use crate::registry::{Entries, REFERRERS_MAX, Referrer, RegistryError};
 use crate::sigstore::{
     LegacySignature, Signature, Trust, VerificationError, Verified, check_nothing_extra_in_bundle,
@@ -94,7 +99,7 @@ pub(crate) type CandidateVerifier<'a> =
 /// The candidates that were found for a digest, with their verdicts.
 #[derive(Debug, Default)]
 pub(crate) struct Lookup {
-    /// Verified signatures: the first listed one of each format.
+    /// Verified signatures: the newest one of each format.
     pub verified: Vec<FoundSignature>,
     /// Candidates that do not count, with the reasons.
     pub refused: RefusalSummary,
@@ -102,7 +107,9 @@ pub(crate) struct Lookup {
     pub dangling: Vec<Digest>,
     /// The number of all listed but absent digests.
     pub dangling_count: usize,
-    /// Verified signatures that exist but are not listed.
+    /// True if the verified bundle was passed over, since its entry states something else.
+    pub is_misstated: bool,
+    /// Verified signatures that exist but are not listed, or not as signatures.
     pub unlisted: Vec<FoundSignature>,
     /// The lists of referrers, if bundles were looked up.
     pub referrers: SeenReferrers,
@@ -124,17 +131,29 @@ pub(crate) enum CandidateResult {
     Unrelated,
 }
 
+/// The meaning of a listed candidate that is absent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// The candidate may only be late.
+    MayEnd,
+    /// No signature is expected there.
+    Ignored,
+}
+
 /// The candidates for a signature of `subject`.
 pub(super) struct Candidates<'a> {
     context: &'a ReadContext,
     repository: &'a Repository,
-    pub(super) subject: &'a Digest,
+    subject: &'a Digest,
     verifier: &'a CandidateVerifier<'a>,
     /// The digests that were read: each is verified once, however often it is listed.
     known: BTreeSet<Digest>,
+    /// Entries of a list that clients keep, which state that they are something else than signatures.
+    passed_over: Vec<Referrer>,
+    /// The number of listed candidates.
     count: usize,
-    /// The number of candidates that may still be opened, if that is limited.
-    left: Option<usize>,
+    /// The number of candidates that may still be opened.
+    left: usize,
     first_error: Option<SignatureError>,
     errors: usize,
     pub(super) lookup: Lookup,
@@ -204,6 +223,16 @@ impl Lookup {
         }
     }
 
+    /// Moves a bundle whose entry states something else to the unlisted signatures: other verifiers may not find it.
+    pub(super) fn unlist_misstated(&mut self) {
+        if std::mem::take(&mut self.is_misstated) {
+            let is_bundle =
+                |held: &mut FoundSignature| held.location.format == SignatureFormat::Bundle;
+            let misstated = self.verified.extract_if(.., is_bundle);
+            self.unlisted.extend(misstated);
+        }
+    }
+
     /// Combines the lookup of bundles with that of the other format.
     pub(super) fn and(mut self, legacy: Self) -> Self {
         self.verified.extend(legacy.verified);
@@ -231,8 +260,9 @@ impl<'a> Candidates<'a> {
             subject,
             verifier,
             known: BTreeSet::new(),
+            passed_over: Vec::new(),
             count: 0,
-            left: None,
+            left: REFERRERS_MAX,
             first_error: None,
             errors: 0,
             lookup: Lookup::default(),
@@ -241,52 +271,99 @@ impl<'a> Candidates<'a> {
 
     /// Opens at most `most` of them: anyone with push access can list any number of useless ones.
     pub(super) fn with_limit(mut self, most: usize) -> Self {
-        self.left = Some(most);
+        self.left = most;
         self
     }
 
-    /// Verifies these entries in order, until one counts.
-    pub(super) async fn verify_candidates(&mut self, entries: Entries<Referrer>) {
-        let Entries { mut listed, broken } = entries;
-        self.count += listed.len() + broken;
-        if self.count > REFERRERS_MAX {
-            return self.stop_at_limit();
+    /// Reads the lists of referrers, and opens the entries that may be signatures, until one counts.
+    pub(super) async fn open_listed(&mut self, order: ReadOrder) {
+        let mut reader = ReferrerReader::new(self.context, self.repository, self.subject, order);
+        while !self.is_over()
+            && let Some(list) = reader.next().await
+        {
+            if let Some(unusable) = &list.unusable {
+                let tag = self.subject.referrers_tag();
+                self.lookup.refuse_list(&tag, unusable);
+            }
+            // Boxed, since its state machine is large and many others contain this one.
+            Box::pin(self.open_list(list)).await;
         }
+        self.lookup.referrers = reader.into_seen();
+    }
+
+    /// Opens the entries of a list that may be signatures, until one counts. An entry that states something else is
+    /// passed over. If the registry keeps the list, the referrer itself states that, and its writer hides nothing else.
+    /// Otherwise the entry is kept for later.
+    async fn open_list(&mut self, list: ReferrerList<Referrer>) {
+        let Entries {
+            listed,
+            broken,
+            omitted,
+        } = list.entries;
+        self.count += listed.len() + omitted;
         self.lookup.refused.add_unreadable_entries(broken);
-        // Entries that are skipped unread are not noted as read: someone may list the same digest again with its true
-        // predicate type.
-        let is_read = Referrer::may_be_signature;
-        listed.retain(|entry| !is_read(entry) || self.known.insert(entry.digest.clone()));
-        let mut is_cut = false;
-        if let Some(left) = &mut self.left {
-            // Entries that call themselves signatures come first: every signature of this program does so.
-            listed.sort_by_key(|entry| entry.predicate.as_deref() != Some(SIGN_PREDICATE));
-            let mut opened = 0;
-            listed.retain(|entry| {
-                opened += usize::from(is_read(entry));
-                !is_read(entry) || opened <= *left
-            });
-            is_cut = opened > *left;
-            *left = left.saturating_sub(opened);
+        let mut candidates = Vec::new();
+        for entry in listed {
+            if entry.may_be_signature() {
+                candidates.push(entry);
+            } else if list.keeper == ListKeeper::Clients {
+                self.passed_over.push(entry);
+            } else if let Some(predicate) = other_predicate(entry.predicate.as_deref()) {
+                let refused = RefusedCandidate::statement(&entry.digest, predicate);
+                self.lookup.refused.add(refused);
+            }
         }
+        self.open(newest_first(candidates), Absence::MayEnd).await;
+        if omitted > 0 {
+            let error = self.too_many();
+            self.fail(error);
+        }
+        if let Some(error) = list.error {
+            self.fail(error.into());
+        }
+    }
+
+    /// Opens the entries that were passed over, until one counts.
+    ///
+    /// SECURITY: anyone with push access can write into a list that a signature is something else.
+    pub(super) async fn open_passed_over(&mut self) {
+        let passed_over = std::mem::take(&mut self.passed_over);
+        let was_verified = self.lookup.has_verified();
+        self.open(newest_first(passed_over), Absence::Ignored).await;
+        self.lookup.is_misstated = self.lookup.has_verified() && !was_verified;
+    }
+
+    /// Opens these candidates in order, until one counts.
+    pub(super) async fn open(
+        &mut self,
+        candidates: impl IntoIterator<Item = Digest>,
+        absence: Absence,
+    ) {
+        let mut new: Vec<Digest> = candidates.into_iter().collect();
+        new.retain(|digest| self.known.insert(digest.clone()));
+        let is_cut = new.len() > self.left;
+        new.truncate(self.left);
+        self.left -= new.len();
         let (context, repository, subject) = (self.context, self.repository, self.subject);
         let verifier = self.verifier;
-        let results = listed
+        let results = new
             .iter()
-            .map(|entry| verify_one(context, repository, subject, entry, verifier));
-        let mut results = stream::iter(results).buffered(REQUESTS_PARALLEL);
-        while let Some(one) = results.next().await {
-            match one {
-                Ok(one) => self.lookup.note(one),
+            .map(|digest| verify_one(context, repository, subject, digest, verifier));
+        let mut results = pin!(one_at_first(results));
+        while !self.is_over()
+            && let Some(result) = results.next().await
+        {
+            match result {
+                Ok(CandidateResult::Dangling(_)) if absence == Absence::Ignored => (),
+                Ok(result) => self.lookup.note(result),
                 Err(error) => self.fail(error),
             }
-            if self.is_over() {
-                break;
-            }
         }
-        drop(results);
-        if is_cut {
-            self.stop_at_limit();
+        if is_cut && !self.is_over() {
+            let error = self.too_many();
+            self.fail(error);
+            // No more may be opened.
+            self.errors = ERRORS_MAX;
         }
     }
 
@@ -300,14 +377,12 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// Ends the search, because there are too many candidates.
-    fn stop_at_limit(&mut self) {
+    fn too_many(&self) -> SignatureError {
         let error = ListError::TooMany {
             subject: Box::new(self.subject()),
             count: self.count,
         };
-        self.fail(error.into());
-        self.errors = ERRORS_MAX;
+        error.into()
     }
 
     /// Reports whether a further search is useless.
@@ -331,35 +406,40 @@ impl<'a> Candidates<'a> {
     }
 }
 
+/// Returns the digests of these entries. Those that state a signature come first, as every signature of this program
+/// does. Among them the newest come first: by the stated time, else from the end of the list, since writers append.
+fn newest_first(entries: Vec<Referrer>) -> impl Iterator<Item = Digest> {
+    let mut entries: Vec<(usize, Referrer)> = entries.into_iter().enumerate().collect();
+    entries.sort_by_key(|(position, entry)| {
+        let states_signature = entry.predicate.as_deref() == Some(SIGN_PREDICATE);
+        Reverse((states_signature, entry.created, *position))
+    });
+    entries.into_iter().map(|(_, entry)| entry.digest)
+}
+
 /// Opens one referrer. Its artifact type is not checked: writers that are still in use list a wrong one
-/// (<https://github.com/sigstore/cosign/issues/4641>). A referrer that states something else than a signature is
-/// skipped unread. A writer who states that falsely hides only their own referrer.
+/// (<https://github.com/sigstore/cosign/issues/4641>). The bundle of a manifest that states something else than a
+/// signature is not read. A writer who states that falsely hides only their own referrer.
 async fn verify_one(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
-    entry: &Referrer,
+    digest: &Digest,
     verifier: &CandidateVerifier<'_>,
 ) -> Result<CandidateResult, SignatureError> {
     let refused = |refused| Ok(CandidateResult::Refused(refused));
-    if !entry.is_image {
-        return Ok(CandidateResult::Unrelated);
-    }
-    if let Some(predicate) = other_predicate(entry.predicate.as_deref()) {
-        return refused(RefusedCandidate::statement(&entry.digest, predicate));
-    }
-    let reference = Reference::Digest(entry.digest.clone());
+    let reference = Reference::Digest(digest.clone());
     let manifest = match context.registry.manifest(repository, &reference).await {
         Ok(Some(manifest)) => manifest,
-        Ok(None) => return Ok(CandidateResult::Dangling(entry.digest.clone())),
+        Ok(None) => return Ok(CandidateResult::Dangling(digest.clone())),
         // The bytes match the digest and contain no signature: someone pushed them.
         Err(error) if error.is_about_content() => {
-            return refused(RefusedCandidate::broken(&entry.digest, &chain_text(&error)));
+            return refused(RefusedCandidate::broken(digest, &chain_text(&error)));
         }
         Err(error) => return Err(error.into()),
     };
     if let Some(predicate) = other_predicate(manifest.annotation(PREDICATE_TYPE)) {
-        return refused(RefusedCandidate::statement(&entry.digest, predicate));
+        return refused(RefusedCandidate::statement(digest, predicate));
     }
     let Some(bundle) = bundle_of(&manifest).cloned() else {
         return Ok(CandidateResult::Unrelated);
@@ -368,14 +448,14 @@ async fn verify_one(
     drop(manifest);
     let location = SignatureLocation {
         format: SignatureFormat::Bundle,
-        manifest: entry.digest.clone(),
+        manifest: digest.clone(),
         signature: None,
     };
     let bytes = match read_layer(context, repository, &bundle).await? {
         LayerRead::Content(bytes) => bytes,
         LayerRead::Missing => return Ok(CandidateResult::Dangling(bundle.digest)),
         LayerRead::WrongSize { why, .. } | LayerRead::Broken(why) => {
-            return refused(RefusedCandidate::broken(&entry.digest, &why));
+            return refused(RefusedCandidate::broken(digest, &why));
         }
     };
     Ok(match verifier(&Candidate::Bundle(&bytes), subject) {
@@ -453,4 +533,39 @@ pub(super) fn size_mismatch(bytes: &[u8], layer: &Descriptor) -> Option<String> 
     let (arrived, said, digest) = (bytes.len(), layer.size, &layer.digest);
     let is_alike = u64::try_from(arrived) == Ok(said);
     (!is_alike).then(|| format!("its layer `{digest}` has {arrived} bytes, not {said} as stated"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stated_signatures_and_newer_entries_come_first() {
+        let entry = |name: &str, predicate: Option<&str>, created: Option<&str>| Referrer {
+            digest: Digest::of(name.as_bytes()),
+            is_image: true,
+            predicate: predicate.map(str::to_owned),
+            created: created.and_then(|text| text.parse().ok()),
+        };
+        let [old, new] = ["2026-01-01T00:00:00Z", "2026-01-01T01:00:00+00:30"].map(Some);
+        let sign = Some(SIGN_PREDICATE);
+        let entries = vec![
+            entry("undated", None, None),
+            entry("undated signature", sign, None),
+            entry("old", None, old),
+            entry("new signature", sign, new),
+            entry("old signature", sign, old),
+            entry("last", None, None),
+        ];
+        let wanted = [
+            "new signature",
+            "old signature",
+            "undated signature",
+            "old",
+            "last",
+            "undated",
+        ];
+        let wanted = wanted.map(|name| Digest::of(name.as_bytes()));
+        assert_eq!(newest_first(entries).collect::<Vec<_>>(), wanted);
+    }
 }

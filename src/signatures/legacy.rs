@@ -3,8 +3,9 @@
 //! Source: cosign 2, `pkg/oci/remote/write.go`, `pkg/oci/internal/signature/layer.go`.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 
 use super::SignatureError;
 use super::candidates::{
@@ -12,8 +13,9 @@ use super::candidates::{
     SIGNATURE_MAX_BYTES, SignatureContent, read_layer, size_mismatch,
 };
 use super::legacy_layer::is_signature;
+use super::one_at_first::one_at_first;
 use super::refused::RefusedCandidate;
-use crate::context::{REQUESTS_PARALLEL, ReadContext};
+use crate::context::ReadContext;
 use crate::domain::{
     Descriptor, Digest, Manifest, ManifestKind, Repository, SignatureFormat, TagContent, Unusable,
 };
@@ -31,8 +33,8 @@ pub(super) fn tag<'a>(
     Some(SharedTag::of_digest_tag(context, repository, &tag))
 }
 
-/// Looks up every signature of `subject` under the tag, and verifies each. A tag with any other content has no
-/// signatures: anyone with push access can write that.
+/// Looks up the signatures of `subject` under the tag, and verifies them until one counts. A tag with any other content
+/// has no signatures: anyone with push access can write that.
 pub(crate) async fn look_up(
     context: &ReadContext,
     repository: &Repository,
@@ -48,14 +50,14 @@ pub(crate) async fn look_up(
         Some(TagContent::Unusable(unusable)) => return Ok(no_signatures(subject, unusable)),
         None => return Ok(Lookup::default()),
     };
-    let mut lookup = verify_all(context, repository, subject, &manifest, verifier).await?;
+    let mut lookup = verify_layers(context, repository, subject, &manifest, verifier).await?;
     lookup.legacy = Some(SeenList::of(manifest));
     Ok(lookup)
 }
 
-/// Verifies the signatures in such a manifest. A payload that cannot be read is an error, unless another signature
-/// counts.
-pub(super) async fn verify_all(
+/// Verifies the signatures in such a manifest until one counts. The last ones come first, since writers append. A payload
+/// that cannot be read is an error, unless another signature counts.
+pub(super) async fn verify_layers(
     context: &ReadContext,
     repository: &Repository,
     subject: &Digest,
@@ -69,12 +71,14 @@ pub(super) async fn verify_all(
     let mut lookup = Lookup::default();
     let signatures: Vec<&Descriptor> = layers.iter().filter(|layer| is_signature(layer)).collect();
     let mut payloads: BTreeMap<&Digest, Vec<usize>> = BTreeMap::new();
-    for (number, layer) in signatures.iter().enumerate() {
+    for (number, layer) in signatures.iter().enumerate().rev() {
         payloads.entry(&layer.digest).or_default().push(number);
     }
+    let mut payloads: Vec<Vec<usize>> = payloads.into_values().collect();
+    payloads.sort_unstable_by(|one, other| other.cmp(one));
     // All signatures of one image under one name have the same payload. It is read once, and kept only while they are
     // verified.
-    let results = payloads.into_values().map(|numbers| {
+    let results = payloads.into_iter().map(|numbers| {
         let signatures = &signatures;
         async move {
             let is_small = |number: &&usize| signatures[**number].size <= SIGNATURE_MAX_BYTES;
@@ -83,27 +87,27 @@ pub(super) async fn verify_all(
                 return Ok(Vec::new());
             };
             let payload = read_payload(context, repository, signatures[*first]).await?;
-            let results = numbers.into_iter().map(|number| {
-                let layer = signatures[number];
-                let result = verify_one(manifest, subject, layer, &payload, verifier);
-                (number, result)
-            });
-            Ok::<Vec<_>, SignatureError>(results.collect())
+            let mut results = Vec::new();
+            for number in numbers {
+                let result = verify_one(manifest, subject, signatures[number], &payload, verifier);
+                let counts = matches!(result, CandidateResult::Verified(_));
+                results.push(result);
+                if counts {
+                    break;
+                }
+            }
+            Ok::<_, SignatureError>(results)
         }
     });
-    let results: Vec<_> = stream::iter(results)
-        .buffered(REQUESTS_PARALLEL)
-        .collect()
-        .await;
-    let (mut in_order, mut first_error) = (BTreeMap::new(), None);
-    for group in results {
+    let mut results = pin!(one_at_first(results));
+    let mut first_error = None;
+    while !lookup.has_verified()
+        && let Some(group) = results.next().await
+    {
         match group {
-            Ok(results) => in_order.extend(results),
+            Ok(group) => group.into_iter().for_each(|one| lookup.note(one)),
             Err(error) => first_error = first_error.or(Some(error)),
         }
-    }
-    for one in in_order.into_values() {
-        lookup.note(one);
     }
     match first_error {
         Some(error) if !lookup.has_verified() => Err(error),

@@ -12,7 +12,7 @@ use super::signable::check_signable;
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
 use crate::domain::{Digest, Repository, SignatureFormat};
-use crate::referrers::{ReadOrder, ReferrerBatch, ReferrerBatches};
+use crate::referrers::ReadOrder;
 
 /// The maximum number of referrers that are opened to check if a moving tag's content is signed.
 const OPENED_MAX: usize = 100;
@@ -42,37 +42,47 @@ pub(crate) async fn look_up(
     if check_signable(subject).is_err() {
         return Ok(Lookup::default());
     }
-    // Boxed, since their state machines are large and many others contain this one.
-    let bundles = Box::pin(look_up_bundles(
-        context, repository, subject, verifier, search,
-    ));
-    let legacy = Box::pin(legacy::look_up(context, repository, subject, verifier));
-    let has_verified =
-        |found: &Result<Lookup, SignatureError>| found.as_ref().is_ok_and(Lookup::has_verified);
-    match search {
+    let mut candidates = Candidates::new(context, repository, subject, verifier);
+    let legacy = legacy::look_up(context, repository, subject, verifier);
+    let legacy = match search {
         Search::First(SignatureFormat::Bundle) => {
-            let bundles = bundles.await;
-            if has_verified(&bundles) {
-                return bundles;
+            candidates.open_listed(ReadOrder::OneByOne).await;
+            if candidates.lookup.has_verified() {
+                return candidates.end();
             }
-            either(bundles, legacy.await)
+            legacy.await
         }
         Search::First(SignatureFormat::Legacy) => {
             let legacy = legacy.await;
             if has_verified(&legacy) {
                 return legacy;
             }
-            either(bundles.await, legacy)
+            candidates.open_listed(ReadOrder::OneByOne).await;
+            legacy
         }
         Search::Either => {
-            let (bundles, legacy) = tokio::join!(bundles, legacy);
-            either(bundles, legacy)
+            let bundles = candidates.open_listed(ReadOrder::AtOnce);
+            let ((), legacy) = tokio::join!(bundles, legacy);
+            legacy
         }
         Search::Both => {
-            let (bundles, legacy) = tokio::try_join!(bundles, legacy)?;
-            Ok(bundles.and(legacy))
+            let bundles = candidates.open_listed(ReadOrder::OneByOne);
+            let ((), legacy) = tokio::join!(bundles, legacy);
+            legacy
         }
+    };
+    if search == Search::Both {
+        candidates.open_passed_over().await;
+        return Ok(candidates.end()?.and(legacy?));
     }
+    if !has_verified(&legacy) {
+        candidates.open_passed_over().await;
+    }
+    either(candidates.end(), legacy)
+}
+
+fn has_verified(found: &Result<Lookup, SignatureError>) -> bool {
+    found.as_ref().is_ok_and(Lookup::has_verified)
 }
 
 /// Combines the results of both formats. If one has a signature that counts, an error of the other is ignored.
@@ -100,58 +110,23 @@ pub(crate) async fn is_signed_within_limit(
     if check_signable(subject).is_err() {
         return Ok(false);
     }
-    let search = Search::First(SignatureFormat::Bundle);
-    let candidates = Candidates::new(context, repository, subject, verifier).with_limit(OPENED_MAX);
-    let bundles = look_up_bundles_among(candidates, context, repository, subject, search).await;
-    if bundles.as_ref().is_ok_and(Lookup::has_verified) {
+    let mut candidates =
+        Candidates::new(context, repository, subject, verifier).with_limit(OPENED_MAX);
+    candidates.open_listed(ReadOrder::OneByOne).await;
+    if candidates.lookup.has_verified() {
         return Ok(true);
     }
     let legacy = legacy::look_up(context, repository, subject, verifier).await;
-    if legacy.as_ref().is_ok_and(Lookup::has_verified) {
+    if has_verified(&legacy) {
+        return Ok(true);
+    }
+    candidates.open_passed_over().await;
+    let bundles = candidates.end();
+    if has_verified(&bundles) {
         return Ok(true);
     }
     let mut errors = [bundles.err(), legacy.err()].into_iter().flatten();
     errors
         .find(|error| !error.shows_no_signature())
         .map_or(Ok(false), Err)
-}
-
-async fn look_up_bundles(
-    context: &ReadContext,
-    repository: &Repository,
-    subject: &Digest,
-    verifier: &CandidateVerifier<'_>,
-    search: Search,
-) -> Result<Lookup, SignatureError> {
-    let candidates = Candidates::new(context, repository, subject, verifier);
-    look_up_bundles_among(candidates, context, repository, subject, search).await
-}
-
-async fn look_up_bundles_among(
-    mut candidates: Candidates<'_>,
-    context: &ReadContext,
-    repository: &Repository,
-    subject: &Digest,
-    search: Search,
-) -> Result<Lookup, SignatureError> {
-    let order = match search {
-        Search::Either => ReadOrder::AtOnce,
-        Search::First(_) | Search::Both => ReadOrder::OneByOne,
-    };
-    let mut batches = ReferrerBatches::new(context, repository, subject, order);
-    while let Some(batch) = batches.next().await {
-        match batch {
-            Ok(ReferrerBatch::Entries(entries)) => candidates.verify_candidates(entries).await,
-            Ok(ReferrerBatch::Unusable(unusable)) => {
-                let tag = subject.referrers_tag();
-                candidates.lookup.refuse_list(&tag, &unusable);
-            }
-            Err(error) => candidates.fail(error.into()),
-        }
-        if candidates.is_over() {
-            break;
-        }
-    }
-    candidates.lookup.referrers = batches.into_seen();
-    candidates.end()
 }

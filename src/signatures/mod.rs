@@ -9,6 +9,7 @@ pub(crate) mod legacy_attach;
 pub(crate) mod legacy_layer;
 pub(crate) mod legacy_manifest;
 pub(crate) mod lookup;
+mod one_at_first;
 mod outages;
 pub(crate) mod recorded;
 pub(crate) mod refused;

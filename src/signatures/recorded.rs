@@ -1,12 +1,11 @@
 //! Looks up signatures that the record names and the registry does not list. The list may be late or wrong. A second
 //! signature would not be listed either.
 
-use super::candidates::{CandidateVerifier, Candidates, FoundSignature};
+use super::candidates::{Absence, CandidateVerifier, Candidates, FoundSignature};
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
 use crate::domain::{Digest, Reference, Repository, SignatureFormat};
 use crate::record::Record;
-use crate::registry::{Entries, Referrer};
 
 /// The maximum number of locations that are checked for each digest and format. A pipeline makes one or two, and anyone
 /// can write a record that names thousands. The newest come first.
@@ -46,20 +45,15 @@ pub(crate) async fn look_up(
     for (_, digest) in locations.iter().filter(|(of, _)| *of == format) {
         let found = match format {
             SignatureFormat::Bundle => {
-                let entry = Referrer {
-                    digest: digest.clone(),
-                    is_image: true,
-                    predicate: None,
-                };
                 let mut candidates = Candidates::new(context, repository, subject, verifier);
-                candidates.verify_candidates(Entries::of(entry)).await;
+                candidates.open([digest.clone()], Absence::MayEnd).await;
                 candidates.end()?
             }
             SignatureFormat::Legacy => {
                 let reference = Reference::Digest(digest.clone());
                 match context.registry.manifest(repository, &reference).await {
                     Ok(Some(manifest)) if legacy::has_signatures(&manifest) => {
-                        legacy::verify_all(context, repository, subject, &manifest, verifier)
+                        legacy::verify_layers(context, repository, subject, &manifest, verifier)
                             .await?
                     }
                     // A record can name anything that someone pushed: this is no signature.

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::{LocalBoxFuture, join_all};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, stream};
 
 use super::SignatureError;
+use super::attach::RemainingWork;
 use super::legacy_attach::docker_reference;
 use super::lookup::SignatureContent;
 use super::outages::cause_for;
@@ -14,13 +16,14 @@ use super::step::{SigningStep, StoredSignature, not_stored};
 use super::storable_signature::StorableSignature;
 use super::unsigned::{Unsigned, is_excused};
 use crate::context::{Context, RecordWriter};
-use crate::domain::{Policy, SignatureFormat, chain_text};
+use crate::domain::{Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::OnSigningFailure;
 use crate::outcome::{Outcome, Subject};
+use crate::referrers::PendingSettle;
 use crate::sigstore::Keyless;
 
-/// The maximum number of signatures that are made concurrently.
-const SIGNATURES_PARALLEL: usize = 8;
+/// The maximum number of signatures that are made or stored at once.
+const SIGNATURES_PARALLEL: usize = 16;
 
 impl SigningContext {
     /// Checks the certificate for `unsigned` against `policy`, if the token does not state its subject.
@@ -57,8 +60,8 @@ impl SigningContext {
         }
     }
 
-    /// Makes and stores every signature in `unsigned`, and updates the outcome and the record after each. Returns the
-    /// remaining work for signatures that share a tag with others; [`settle`] does it.
+    /// Makes and stores every signature in `unsigned`, updates the outcome after each, and saves the record after a few.
+    /// Returns the remaining work: lists that are still being written, and [`settle`].
     ///
     /// After a failure, work in progress is finished, and nothing new is started for that service. So a run waits only
     /// once for an outage. A registry outage ends only the work for that registry. An outage of Sigstore ends only the
@@ -70,9 +73,9 @@ impl SigningContext {
         on_failure: OnSigningFailure,
         outcome: &mut Outcome,
         record_writer: &RecordWriter,
-    ) -> Result<Vec<UnsettledSignature<'a>>, SignatureError> {
+    ) -> Result<SignatureLists<'a>, SignatureError> {
         if unsigned.is_empty() {
-            return Ok(Vec::new());
+            return Ok(SignatureLists::default());
         }
         context.events.step("Sign");
         let step = &SigningStep::new(context, unsigned);
@@ -87,30 +90,43 @@ impl SigningContext {
         }
         let work = unsigned.iter().map(|one| self.sign_one(step, one));
         let mut work = stream::iter(work).buffer_unordered(SIGNATURES_PARALLEL);
-        let mut unsettled = Vec::new();
-        while let Some(done) = work.next().await {
+        let mut results = record_writer.results(left.len());
+        let mut lists = SignatureLists::default();
+        // Lists are written while other signatures are made.
+        loop {
+            let done = tokio::select! {
+                done = work.next() => done,
+                Some(listed) = lists.open.next() => {
+                    if let Some(refused_by) = lists.note(listed) {
+                        step.outages.note(&refused_by);
+                    }
+                    continue;
+                }
+            };
+            let Some(done) = done else {
+                break;
+            };
             for one in done {
                 match one {
-                    Ok((signature, pending_settle)) => {
+                    Ok((signature, remaining)) => {
                         let subject = signature.subject.clone();
                         left.remove(&(subject.clone(), signature.location.format));
                         outcome.note_signature(&step.context.events, signature);
-                        record_writer.save(outcome)?;
-                        unsettled.extend(
-                            pending_settle.map(|rest| UnsettledSignature { subject, rest }),
-                        );
+                        results.add(outcome)?;
+                        lists.begin(subject, remaining);
                     }
                     Err(error) => failures.push(error),
                 }
             }
         }
+        results.end(outcome)?;
         let left = left.into_iter().map(|(subject, _)| subject).collect();
         if let Err(fatal) = excuse_failures(step.context, failures, left, on_failure, outcome) {
-            // Signatures that were stored before are reported, so they have to be stable.
-            settle(unsettled).await;
+            // Signatures that were stored before are reported, so they have to be listed and stable.
+            settle(lists.finish().await.unsettled).await;
             return Err(fatal);
         }
-        Ok(unsettled)
+        Ok(lists)
     }
 
     /// Waits for a certificate, so that a Fulcio outage is detected once.
@@ -127,10 +143,16 @@ impl SigningContext {
         if !step.outages.has_work_for(one) {
             return Vec::new();
         }
-        let made = match &one.copy_of {
-            Some(copy) => return step.store(one, copy).await,
-            None => self.make(one).await,
-        };
+        if let Some(copy) = &one.copy_of {
+            return step.store(one, copy).await;
+        }
+        let making = step.permit_to_make().await;
+        // Sigstore may have failed meanwhile.
+        if !step.outages.has_work_for(one) {
+            return Vec::new();
+        }
+        let made = self.make(one).await;
+        drop(making);
         match made {
             Ok(made) => step.store(one, &StorableSignature::made(made)).await,
             Err(error) => {
@@ -192,10 +214,64 @@ fn excuse_failures(
     Ok(())
 }
 
-/// A signature that is stored and not yet known to be stable.
+/// Signatures that are stored, and their lists, which are being written.
+#[derive(Default)]
+pub(crate) struct SignatureLists<'a> {
+    open: FuturesUnordered<LocalBoxFuture<'a, ListedSignature<'a>>>,
+    listed: ListedSignatures<'a>,
+}
+
+/// The subject of a signature, and the work that remains after its list was written.
+type ListedSignature<'a> = (
+    Subject,
+    Result<PendingSettle<'a, SignatureError>, SignatureError>,
+);
+
+/// A signature that is listed and not yet known to be stable.
 pub(crate) struct UnsettledSignature<'a> {
     subject: Subject,
     rest: LocalBoxFuture<'a, Result<(), SignatureError>>,
+}
+
+/// The signatures whose lists were written.
+#[derive(Default)]
+pub(crate) struct ListedSignatures<'a> {
+    /// Those that are not yet known to be stable.
+    pub(crate) unsettled: Vec<UnsettledSignature<'a>>,
+    /// The subjects of those that could not be listed, with the error.
+    pub(crate) lost: Vec<(Subject, SignatureError)>,
+}
+
+impl<'a> SignatureLists<'a> {
+    fn begin(&mut self, subject: Subject, remaining: RemainingWork<'a>) {
+        let list = async move { (subject, remaining.list().await) };
+        self.open.push(Box::pin(list));
+    }
+
+    /// Notes the end of one write. Returns the repository if it failed.
+    fn note(&mut self, (subject, ended): ListedSignature<'a>) -> Option<Repository> {
+        match ended {
+            Ok(rest) => {
+                let rest = rest.map(|rest| UnsettledSignature { subject, rest });
+                self.listed.unsettled.extend(rest);
+                None
+            }
+            Err(source) => {
+                let error = not_stored(&subject, source);
+                let repository = subject.repository.clone();
+                self.listed.lost.push((subject, error));
+                Some(repository)
+            }
+        }
+    }
+
+    /// Waits until all lists are written.
+    pub(crate) async fn finish(mut self) -> ListedSignatures<'a> {
+        while let Some(listed) = self.open.next().await {
+            self.note(listed);
+        }
+        self.listed
+    }
 }
 
 /// Waits for all of these concurrently until they are stable. Returns those that are not, with the error.
@@ -215,7 +291,7 @@ pub(crate) async fn settle(
     join_all(rests).await.into_iter().flatten().collect()
 }
 
-/// Returns the error of a signature that is not stable, unless the inputs excuse it.
+/// Returns the error of a signature that is not listed or not stable, unless the inputs excuse it.
 pub(crate) fn check_settled(
     context: &Context,
     lost: Vec<(Subject, SignatureError)>,

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::SignatureError;
-use super::attach::Attacher;
+use super::attach::{Attacher, RemainingWork};
 use super::lookup::SignatureContent;
 use super::outages::Outages;
 use super::storable_signature::StorableSignature;
@@ -13,11 +14,12 @@ use super::unsigned::{MissingSignature, Unsigned};
 use crate::context::Context;
 use crate::domain::Repository;
 use crate::outcome::{SignatureOutcome, SignatureSource, Subject};
-use crate::referrers::PendingSettle;
 
-/// A stored signature with the remaining work until it is stable, or the error.
-pub(super) type StoredSignature<'a> =
-    Result<(SignatureOutcome, PendingSettle<'a, SignatureError>), SignatureError>;
+/// The maximum number of signatures that are made concurrently. Others are stored meanwhile.
+const MADE_PARALLEL: usize = 8;
+
+/// A stored signature with the remaining work, or the error.
+pub(super) type StoredSignature<'a> = Result<(SignatureOutcome, RemainingWork<'a>), SignatureError>;
 
 /// The state that all signatures of one step share.
 pub(super) struct SigningStep<'a> {
@@ -25,6 +27,7 @@ pub(super) struct SigningStep<'a> {
     /// Every repository that lacks a signature, with the client that stores it there.
     attachers: BTreeMap<&'a Repository, Attacher<'a>>,
     pub(super) outages: Outages,
+    making: Semaphore,
 }
 
 impl<'a> SigningStep<'a> {
@@ -38,7 +41,14 @@ impl<'a> SigningStep<'a> {
             context,
             attachers: attachers.collect(),
             outages: Outages::default(),
+            making: Semaphore::new(MADE_PARALLEL),
         }
+    }
+
+    /// Waits until a further signature may be made.
+    pub(super) async fn permit_to_make(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so this always succeeds.
+        self.making.acquire().await.ok()
     }
 
     /// Stores `content` wherever `one` is missing.
@@ -78,7 +88,7 @@ impl<'a> SigningStep<'a> {
                 attacher.attach_legacy(of, signature, missing).await
             }
         };
-        let (location, pending_settle) = done.map_err(|source| {
+        let (location, remaining) = done.map_err(|source| {
             self.outages.note(&missing.repository);
             not_stored(&subject, source)
         })?;
@@ -93,7 +103,7 @@ impl<'a> SigningStep<'a> {
                 SignatureSource::Made
             },
         };
-        Ok((outcome, pending_settle))
+        Ok((outcome, remaining))
     }
 }
 

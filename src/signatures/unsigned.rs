@@ -14,7 +14,7 @@ use super::{SignatureError, legacy};
 use crate::context::{Context, REQUESTS_PARALLEL};
 use crate::domain::{Descriptor, Digest, Policy, Repository, SignatureFormat, chain_text};
 use crate::inputs::{Formats, Mode, OnSigningFailure, Signing};
-use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
+use crate::outcome::{Outcome, SignatureLocation, SignatureOutcome, SignatureSource, Subject};
 use crate::plan::Vouched;
 use crate::referrers::{SeenList, SeenReferrers, SharedTag, SubjectAge, remove_dead_entries};
 use crate::sigstore::{Trust, Verified};
@@ -185,11 +185,17 @@ impl SigningContext {
             let mut lookup = self
                 .look_up_signatures(context, &subject.query, policy, search)
                 .await?;
-            let missing = missing(signing.formats, &lookup);
+            if signing.formats.each().contains(&SignatureFormat::Bundle) {
+                lookup.unlist_misstated();
+            }
+            let mut missing = missing(signing.formats, &lookup);
             check_lists(context, &subject.query, &lookup, &missing)?;
-            lookup.unlisted = self
-                .find_recorded(context, &subject.query, policy, missing)
-                .await?;
+            for held in &lookup.unlisted {
+                warn_of_misstated(context, &subject.query, &held.location);
+                missing.retain(|format| *format != held.location.format);
+            }
+            let recorded = self.find_recorded(context, &subject.query, policy, missing);
+            lookup.unlisted.extend(recorded.await?);
             Ok::<_, SignatureError>((subject, lookup))
         });
         let mut found = Vec::new();
@@ -331,6 +337,13 @@ async fn remove_dead_entries_of(
         remove_dead_entries::<SignatureError>(context, repository, digest, &lookup.referrers)
     });
     try_join_all(removals).await.map(drop)
+}
+
+fn warn_of_misstated(context: &Context, wanted: &SignatureQuery, location: &SignatureLocation) {
+    let (name, signature) = (wanted.name(), &location.manifest);
+    context.events.warn(format!(
+        "the referrers tag of `{name}` lists its signature `{signature}` as something else: the entry is replaced"
+    ));
 }
 
 fn warn_of_lost(context: &Context, wanted: &SignatureQuery, lookup: &Lookup) {

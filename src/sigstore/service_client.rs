@@ -7,8 +7,8 @@ use reqwest::{RequestBuilder, Url};
 use super::error::{SigstoreErrorKind, shown};
 use crate::domain::{Events, RetryPolicy};
 use crate::http::{
-    BodyError, Client, RequestTimer, Response, Transient, TransportError, read, retry_after,
-    with_retries,
+    BodyError, Client, RequestTimer, Response, ServerTask, Transient, TransportError, read,
+    retry_after, with_retries,
 };
 
 /// The maximum length of a response from a Sigstore service.
@@ -83,7 +83,8 @@ impl ServiceClient {
         let request = request.timeout(ANSWER_TIMEOUT).build();
         let request = request.map_err(|error| failed(TransportError::of(&error)))?;
         let mut timer = RequestTimer::start(&self.events, &request);
-        let incoming = self.http.execute(request).await.map_err(failed)?;
+        let incoming = self.http.execute(request, ServerTask::Answer).await;
+        let incoming = incoming.map_err(failed)?;
         let mut response = incoming.head();
         let body = read(incoming, RESPONSE_MAX_BYTES).await;
         response.body = body.map_err(|error| match error {

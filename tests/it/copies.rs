@@ -17,7 +17,9 @@ fn kinds<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
             [_, "referrers", ..] => "referrers",
             ["list", "tags", ..] => "tags",
             [_, "uploads", "blobs", ..] if query.starts_with("mount=") => "mount",
-            [_, "uploads", "blobs", ..] => "upload",
+            // An upload ends with a PUT, unless its registry is known by then to accept blobs in the POST.
+            [_, "uploads", "blobs", ..] if method == "POST" => "upload",
+            [_, "uploads", "blobs", ..] => continue,
             [_, "blobs", ..] => "blob",
             _ => path,
         };
@@ -59,19 +61,19 @@ fn publish(pipeline: &Pipeline, index: &str, target: &Registry) -> Action {
 /// tags and lists.
 #[test]
 fn signed_image_of_two_platforms_has_a_budget() {
-    let read = "7 GET blob, 9 GET manifest, 6 GET referrers, 1 GET tags";
-    let listed = "9 GET manifest, 6 GET referrers, 1 GET tags";
-    let with_api = "3 GET referrers, 1 GET tag, 8 HEAD blob, 5 HEAD manifest";
+    let read = "7 GET blob, 6 GET manifest, 6 GET referrers, 1 GET tags";
+    let listed = "6 GET manifest, 6 GET referrers, 1 GET tags";
+    let with_api = "4 GET referrers, 1 GET tag, 1 GET tags, 8 HEAD blob, 5 HEAD manifest";
     for (kind, written, there) in [
         (
             Referrers::Api,
-            "3 GET referrers, 2 GET tag, 6 HEAD manifest, 1 HEAD tag, 8 POST upload, 6 PUT manifest, 1 PUT tag",
+            "4 GET referrers, 2 GET tag, 1 GET tags, 6 HEAD manifest, 1 HEAD tag, 8 POST upload, 6 PUT manifest, 1 PUT tag",
             with_api,
         ),
         (
             Referrers::TagSchema,
-            "1 GET referrers, 8 GET tag, 6 HEAD manifest, 1 HEAD tag, 8 POST upload, 6 PUT manifest, 4 PUT tag",
-            "1 GET referrers, 4 GET tag, 8 HEAD blob, 5 HEAD manifest",
+            "1 GET referrers, 8 GET tag, 1 GET tags, 6 HEAD manifest, 1 HEAD tag, 8 POST upload, 6 PUT manifest, 4 PUT tag",
+            "1 GET referrers, 4 GET tag, 1 GET tags, 8 HEAD blob, 5 HEAD manifest",
         ),
     ] {
         let pipeline = Pipeline {
@@ -89,7 +91,7 @@ fn signed_image_of_two_platforms_has_a_budget() {
     let (_, index) = pipeline.build();
     let here = pipeline.world.registry();
     let publish = publish(&pipeline, &index, here);
-    let mounted = "3 GET referrers, 2 GET tag, 6 HEAD manifest, 1 HEAD tag, 8 POST mount, 6 PUT manifest, 1 PUT tag";
+    let mounted = "4 GET referrers, 2 GET tag, 1 GET tags, 6 HEAD manifest, 1 HEAD tag, 8 POST mount, 6 PUT manifest, 1 PUT tag";
     let asked = || asked(&pipeline, here, &publish);
     assert_eq!(asked(), [listed, mounted]);
     assert_eq!(asked(), [listed, with_api]);
@@ -104,9 +106,8 @@ fn older_signatures_have_a_budget_too() {
     let publish = publish(&pipeline, &index, &pipeline.target);
     let asked = || asked(&pipeline, &pipeline.target, &publish);
     let listed = "3 GET manifest, 6 GET referrers, 3 GET tag, 1 GET tags";
-    let written =
-        "11 GET tag, 6 HEAD manifest, 1 HEAD tag, 10 POST upload, 6 PUT manifest, 4 PUT tag";
+    let written = "11 GET tag, 1 GET tags, 6 HEAD manifest, 1 HEAD tag, 10 POST upload, 6 PUT manifest, 4 PUT tag";
     assert_eq!(asked(), [&format!("10 GET blob, {listed}"), written]);
-    let there = "4 GET tag, 10 HEAD blob, 2 HEAD manifest";
+    let there = "4 GET tag, 1 GET tags, 10 HEAD blob, 2 HEAD manifest";
     assert_eq!(asked(), [listed, there], "again");
 }

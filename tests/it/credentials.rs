@@ -53,6 +53,29 @@ fn registry_auths_authenticate() {
 }
 
 #[test]
+fn given_credentials_are_not_said_to_be_missing() {
+    for (fault, said) in [
+        ("403", "403 Forbidden"),
+        // Without a challenge.
+        ("401", "401 Unauthorized"),
+    ] {
+        let world = World::new();
+        let host = world.registry().address();
+        let push = Fault::on("PUT", "*/manifests/*").times(u32::MAX);
+        world.registry().fault(push.status(fault.parse().unwrap()));
+        let seal = world
+            .create()
+            .input("registry-auths", auths(&host, PASSWORD));
+        let refused = seal.end_with(1);
+        let not_sent = format!(
+            "hint: the credentials from `registry-auths` were not sent, because `{host}` asked for none"
+        );
+        refused.says(&[said, &not_sent]);
+        refused.does_not_say(&["no credentials were given"]);
+    }
+}
+
+#[test]
 fn docker_config_authenticates() {
     for world in [bearer(), World::with(Options::new().basic(USER, PASSWORD))] {
         let host = world.registry().address();

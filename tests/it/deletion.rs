@@ -101,15 +101,16 @@ fn tag_that_moves_before_a_deletion_is_repeated_stays() {
         let published = Published::new(service);
         let (method, path) = asked(service);
         let registry = published.hosted.registry();
-        registry.fault(Fault::on(method, path).throttle(2));
+        // The tags are deleted concurrently, and the first attempt for each of them meets the fault.
+        let moved = ["v1", "v1.0", "edge"];
+        registry.fault(Fault::on(method, path).times(3).throttle(2));
         registry.clear_requests();
         let cleanup = published.cleanup_logged_in().begin();
-        until("the fault", || {
+        until("the faults", || {
             let requests = registry.requests();
-            requests.iter().any(|request| request.faulty)
+            requests.iter().filter(|request| request.faulty).count() == moved.len()
         });
         let theirs = &published.before["v0"];
-        let moved = ["v1", "v1.0", "edge"];
         for tag in moved {
             registry.tag(REPOSITORY, tag, theirs);
         }
@@ -204,6 +205,31 @@ fn failure_of_ecr_with_status_200_is_a_failure() {
                 .contains(" batch-delete-image --region ")
         );
         assert_eq!(published.tags().len(), published.before.len() + 1);
+    }
+}
+
+#[test]
+fn ecr_without_the_right_to_describe_an_image_keeps_the_tag_of_one_that_existed_before() {
+    for (service, needs) in [
+        (Service::Ecr, "`ecr:DescribeImages`"),
+        (Service::EcrPublic, "`ecr-public:DescribeImages`"),
+    ] {
+        let hosted = Hosted::new(service);
+        let create = hosted.logged_in(hosted.world.create());
+        create.elsewhere().succeed();
+        hosted.registry().delete_tag(REPOSITORY, "v1");
+        create.succeed();
+        let refusal = json!({"__type": "AccessDeniedException", "message": "not today"});
+        let fault = Fault::on("POST", "/").times(u32::MAX);
+        let registry = hosted.registry();
+        registry.fault(fault.answer(400, &[], &refusal.to_string()));
+        let login = auths(service.hosts()[0], "AWS", PASSWORD);
+        let cleanup = cleanup(&create).input("registry-auths", login);
+        let why = cleanup.succeed().json("remaining")[0]["why"].clone();
+        for text in ["the deletion requires the permission", needs, "not today"] {
+            assert!(why.as_str().unwrap().contains(text), "{text}: {why}");
+        }
+        assert!(hosted.world.tag("v1").is_some());
     }
 }
 

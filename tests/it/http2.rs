@@ -285,14 +285,18 @@ fn server_that_offers_no_http2_is_spoken_to_by_http1() {
     assert_eq!(world.tags().len(), 1, "{REPOSITORY}");
 }
 
-/// Sends requests of all kinds, including large uploads, over one connection per host: a second one would cost handshakes.
+/// Sends requests of all kinds, including large uploads, over the connections of the first two requests to each host, which
+/// start together. More would cost handshakes.
 #[test]
-fn one_connection_to_each_host_is_enough() {
+fn connections_of_the_first_requests_are_enough() {
     let passage = Passage::between(options(), options(), 3 * MIB);
     passage.publish().succeed();
     passage.has_arrived();
     let connections = [&passage.source, &passage.target].map(Registry::connections);
-    assert_eq!(connections, [1, 1]);
+    assert!(
+        connections.iter().all(|count| *count <= 2),
+        "{connections:?}"
+    );
 }
 
 /// Copies a wrong blob from HTTP/2 to HTTP/1.1. HTTP/2 ends a body with a frame that may be empty. HTTP/1.1 accepts an upload

@@ -347,10 +347,11 @@ fn import_counts_for_the_file_that_defines_the_item() {
 }
 
 /// The files and folders that change something at a registry or in the record.
-const WRITERS: [(&str, &str); 29] = [
+const WRITERS: [(&str, &str); 31] = [
     ("registry", "client"),
     ("registry", "copy"),
     ("registry", "deletion"),
+    ("registry", "interrupted_upload"),
     ("registry", "large_uploads"),
     ("registry", "manifest_writes"),
     ("registry", "many_tags"),
@@ -360,6 +361,7 @@ const WRITERS: [(&str, &str); 29] = [
     ("registry", "streamed_upload"),
     ("registry", "upload_session"),
     ("registry", "uploads"),
+    ("registry", "verifying_stream"),
     ("context", "record_writer"),
     ("copy", "copier"),
     ("copy", "referrer_copier"),

@@ -42,7 +42,7 @@ fn gets_its_own(two: &Two, format: &str) {
 /// Verifiers ignore a hint about the key, so a bundle with one is valid.
 #[test]
 fn changed_bundle_is_not_stored_in_another_registry() {
-    for place in ["only", "first"] {
+    for place in ["only", "first", "last"] {
         let first = Options::new().referrers(Referrers::TagSchema);
         let two = Two::with(first, Options::new());
         let world = &two.world;
@@ -51,13 +51,12 @@ fn changed_bundle_is_not_stored_in_another_registry() {
         changed["dsseEnvelope"]["signatures"][0]["keyid"] = json!(MALLORY);
         let theirs = attach(world, &digest, changed.to_string().as_bytes());
         let mut entries = vec![descriptor(world, &theirs)];
-        if place == "first" {
-            entries.extend(
-                world
-                    .listed(&digest)
-                    .iter()
-                    .map(|ours| descriptor(world, ours)),
-            );
+        if place != "only" {
+            let ours = world.listed(&digest);
+            entries.extend(ours.iter().map(|ours| descriptor(world, ours)));
+        }
+        if place == "last" {
+            entries.reverse();
         }
         let list = index_of(&entries).to_string();
         push(world, Some(&digest.replace(':', "-")), &list);
@@ -67,7 +66,7 @@ fn changed_bundle_is_not_stored_in_another_registry() {
 
 #[test]
 fn changed_annotations_are_not_stored_in_another_registry() {
-    for place in ["only", "first"] {
+    for place in ["only", "first", "last"] {
         let two = Two::with(Options::new(), Options::new());
         let world = &two.world;
         let seal = world.seal().input("signature-format", "legacy");
@@ -80,7 +79,8 @@ fn changed_annotations_are_not_stored_in_another_registry() {
         if place == "only" {
             layers.clear();
         }
-        layers.insert(0, theirs);
+        let at = if place == "last" { layers.len() } else { 0 };
+        layers.insert(at, theirs);
         let list = list.to_string();
         let registry = world.registry();
         registry.push_raw(REPOSITORY, Some(&tag), MANIFEST, list.as_bytes());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sandbox::Fault;
 use serde_json::{Value, json};
 
-use crate::support::cleanup::earlier;
-use crate::support::{World, until};
+use crate::support::cleanup::{earlier, outside};
+use crate::support::{Action, Running, World, cleanup, until};
 
 /// A delay longer than any test: the waiting run is killed before it ends.
 const FOR_EVER: Duration = Duration::from_mins(10);
@@ -130,4 +130,71 @@ fn terminated_run_reports_its_writes() {
         action.record()["images"][0]["tags"][1]["before"],
         Value::Null
     );
+}
+
+/// Starts a run that writes 99 tags, one of which is never answered. Waits until the registry has them, and the record has
+/// most of the results.
+fn writing_many(world: &World, create: Action) -> (Action, Running) {
+    let last = Fault::on("PUT", "*/manifests/v98").times(u32::MAX);
+    world.registry().fault(last.delay(FOR_EVER));
+    let names: Vec<String> = (0..99).map(|number| format!("v{number}")).collect();
+    let create = create.input("tags", names.join("\n"));
+    let record = create.workspace().join("manifest-seal.json");
+    let running = create.begin();
+    until("the tags", || world.tags().len() == 99);
+    until("the record", || {
+        let text = std::fs::read_to_string(&record).unwrap();
+        text.matches("\"written\"").count() >= 90
+    });
+    (create, running)
+}
+
+fn states(action: &Action) -> Vec<String> {
+    let record = action.record();
+    let tags = record["images"][0]["tags"].as_array().unwrap().iter();
+    tags.map(|tag| tag["state"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn stopped_run_saves_the_last_results() {
+    let world = World::new();
+    let (create, running) = writing_many(&world, world.create());
+    let outcome = running.terminate();
+    assert_eq!(outcome.code, 1, "{}", outcome.log);
+    let states = states(&create);
+    let written = states.iter().filter(|state| *state == "written").count();
+    assert_eq!(
+        written,
+        outcome.log.matches("` points to `").count(),
+        "{}",
+        outcome.log
+    );
+    assert_eq!(states[98], "intended");
+}
+
+#[test]
+fn stopped_run_names_the_record_that_it_saved_last() {
+    let world = World::new();
+    let (create, running) = writing_many(&world, outside(world.create()));
+    let outcome = running.terminate();
+    let text = std::fs::read(create.workspace().join("manifest-seal.json")).unwrap();
+    let digest = manifest_seal::domain::Digest::of(&text);
+    let named = format!("record-digest: {digest}");
+    assert_eq!(outcome.log.matches("record-digest: ").count(), 2);
+    assert_eq!(outcome.log.matches(&named).count(), 2, "{}", outcome.log);
+}
+
+#[test]
+fn killed_run_leaves_a_record_of_every_write_that_may_have_happened() {
+    let world = World::new();
+    let (create, running) = writing_many(&world, world.create());
+    running.kill();
+    let states = states(&create);
+    let may_be_written = |state: &String| ["written", "intended"].contains(&state.as_str());
+    assert!(states.iter().all(may_be_written), "{states:?}");
+    world.registry().clear_faults();
+    assert_eq!(world.tags().len(), 99);
+    let outcome = cleanup(&create).succeed();
+    assert!(world.tags().is_empty(), "{}", outcome.log);
 }

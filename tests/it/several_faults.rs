@@ -109,16 +109,12 @@ fn signature_that_one_registry_does_not_take_is_an_outage_of_that_one() {
 
 /// Returns a run that signs many images, and their digests.
 fn seal_many(two: &Two) -> (Action, Vec<String>) {
-    let platforms = [
-        "386", "arm/v5", "arm/v6", "arm/v7", "s390x", "ppc64le", "riscv64", "mips", "mips64",
-        "loong64",
-    ];
-    let push = |platform: &&str| {
-        let platform = format!("linux/{platform}");
+    let push = |number: usize| {
+        let platform = format!("linux/other{number}");
         let registry = two.world.registry();
         registry.push_image(REPOSITORY, &platform, Kind::Oci).digest
     };
-    let images: Vec<String> = platforms.iter().map(push).collect();
+    let images: Vec<String> = (0..25).map(push).collect();
     let action = two.seal().input("digests", images.join("\n"));
     (action.input("recursive", "true"), images)
 }
@@ -140,7 +136,8 @@ fn registry_that_takes_no_signatures_keeps_no_image_of_another_unsigned() {
         .requests()
         .into_iter()
         .filter(|request| request.faulty);
-    assert!(refused.count() <= 8, "an outage is found out once");
+    // Eight are written at once, and eight are stored meanwhile.
+    assert!(refused.count() <= 16, "an outage is found out once");
 }
 
 #[test]

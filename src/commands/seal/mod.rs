@@ -17,7 +17,7 @@ use crate::inputs::{Mode, Order, Seal};
 use crate::outcome::Outcome;
 use crate::plan::{KeepRule, NAME, version_made};
 use crate::signatures::SigningContext;
-use crate::signatures::signer::{check_settled, settle};
+use crate::signatures::signer::{ListedSignatures, check_settled, settle};
 use inspect::{Destination, FullInspection, Inspection, SealPlan, inspect};
 use signer::{SealSigner, signer};
 use write::SealSteps;
@@ -110,16 +110,22 @@ pub(super) async fn seal(
     steps.push(outcome).await?;
     let unstable = match seal.order {
         Order::SignThenTag => {
-            let unsettled = steps.sign(outcome).await?;
-            // Every signature is listed now. While the tags are written, the lists are watched until they are stable.
-            let (tagged, unstable) = tokio::join!(steps.tag(outcome), settle(unsettled));
+            let lists = steps.sign(outcome).await?;
+            // Every signature is stored now. The last write before the tags and the last read of the tags are concurrent.
+            let (listed, check) = tokio::join!(lists.finish(), steps.read_tags(outcome));
+            let ListedSignatures { unsettled, lost } = listed;
+            steps.check_listed(lost, outcome)?;
+            // While the tags are written, the lists are watched until they are stable.
+            let (tagged, unstable) = tokio::join!(steps.tag(check?, outcome), settle(unsettled));
             tagged?;
             unstable
         }
         Order::TagThenSign => {
-            steps.tag(outcome).await?;
-            let unsettled = steps.sign(outcome).await?;
-            settle(unsettled).await
+            let check = steps.read_tags(outcome).await?;
+            steps.tag(check, outcome).await?;
+            let listed = steps.sign(outcome).await?.finish().await;
+            steps.check_listed(listed.lost, outcome)?;
+            settle(listed.unsettled).await
         }
     };
     if let Some(signing) = &seal.signing {

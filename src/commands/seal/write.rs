@@ -5,15 +5,17 @@ use futures_util::future::join_all;
 use super::inspect::{Destination, SealPlan};
 use super::signer::SealSigner;
 use crate::commands::CommandError;
-use crate::commands::tags::write_tags;
+use crate::commands::tags::{PreWriteCheck, tags_to_write, write_tags};
 use crate::commands::versions::Versions;
 use crate::context::{Context, RecordWriter};
 use crate::copy::copier::{Copier, DestinationCheck};
 use crate::copy::source::Source;
 use crate::domain::Reference;
 use crate::inputs::Seal;
-use crate::outcome::{CopiedContent, Outcome};
-use crate::signatures::signer::UnsettledSignature;
+use crate::outcome::{CopiedContent, Outcome, Subject};
+use crate::plan::TagKind;
+use crate::signatures::SignatureError;
+use crate::signatures::signer::{SignatureLists, check_settled};
 use crate::signatures::unsigned::Unsigned;
 
 /// The values for every step that changes something. Each step is done everywhere before the next begins. So a failing
@@ -89,29 +91,63 @@ impl SealSteps<'_> {
         Ok(arrived)
     }
 
-    /// Signs all subjects. Returns the signatures that are not yet known to be stable.
+    /// Signs all subjects. Returns the signatures with the lists that are still being written.
     pub(super) async fn sign(
         &self,
         outcome: &mut Outcome,
-    ) -> Result<Vec<UnsettledSignature<'_>>, CommandError> {
+    ) -> Result<SignatureLists<'_>, CommandError> {
         let Some(signer) = self.signer else {
-            return Ok(Vec::new());
+            return Ok(SignatureLists::default());
         };
         let (context, on_failure) = (self.context, signer.inputs.on_failure);
         let (unsigned, record_writer) = (self.unsigned, self.record_writer);
-        let unsettled = signer
+        let lists = signer
             .signing_context
             .sign_all(context, unsigned, on_failure, outcome, record_writer)
             .await;
-        Ok(unsettled?)
+        Ok(lists?)
+    }
+
+    /// Returns the error of a signature that could not be listed, unless the inputs excuse it.
+    pub(super) fn check_listed(
+        &self,
+        lost: Vec<(Subject, SignatureError)>,
+        outcome: &mut Outcome,
+    ) -> Result<(), CommandError> {
+        match self.signer {
+            Some(signer) => {
+                let on_failure = signer.inputs.on_failure;
+                Ok(check_settled(self.context, lost, on_failure, outcome)?)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Reads the fixed tags that are about to be written, for the last time.
+    pub(super) async fn read_tags(&self, outcome: &Outcome) -> Result<PreWriteCheck, CommandError> {
+        let fixed = tags_to_write(outcome, TagKind::Fixed);
+        let tags = fixed.iter().map(|step| &step.tag);
+        Ok(PreWriteCheck::read(self.context, tags).await?)
     }
 
     /// Writes the tags. If nothing vouches for the index, there are no tags to write.
-    pub(super) async fn tag(&self, outcome: &mut Outcome) -> Result<(), CommandError> {
+    pub(super) async fn tag(
+        &self,
+        check: PreWriteCheck,
+        outcome: &mut Outcome,
+    ) -> Result<(), CommandError> {
         let (context, record_writer) = (self.context, self.record_writer);
         match self.plan.target.vouched() {
             Some(target) => {
-                write_tags(context, record_writer, target, self.versions, outcome).await
+                write_tags(
+                    context,
+                    record_writer,
+                    target,
+                    self.versions,
+                    check,
+                    outcome,
+                )
+                .await
             }
             None => Ok(()),
         }

@@ -6,6 +6,7 @@ mod position;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use futures_util::future::{LocalBoxFuture, try_join_all};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -14,14 +15,17 @@ use tokio::sync::Semaphore;
 use super::CopyError;
 use super::source::Source;
 use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
-use crate::domain::{Descriptor, Digest, Manifest, Reference, Repository, Tag, chain_text};
+use crate::domain::{
+    Descriptor, Digest, Manifest, ManifestKind, Reference, Repository, chain_text,
+};
 use crate::outcome::CopiedContent;
 use crate::plan::Vouched;
 use crate::registry::RegistryError;
+pub(crate) use position::Node;
 use position::{IfAbsent, InFlight, Part, Position, listed, parts};
 
-/// The maximum number of concurrent blob copies. More of them would share the same bandwidth, and each takes memory.
-const COPIES_MAX: usize = 6;
+/// The maximum number of concurrent blob copies. Large blobs among them wait for memory.
+const COPIES_MAX: usize = 32;
 /// The size up to which blobs of an image that is new to the destination are copied without a check. Copying such a
 /// blob takes no longer than the check.
 const UNCHECKED_MAX_BYTES: u64 = 64 * 1024;
@@ -36,16 +40,42 @@ pub(crate) struct Copier<'a> {
     on_creation: Option<OnCreation<'a>>,
     /// Manifests that were already read at a source, kept until they are needed.
     known: RefCell<BTreeMap<Digest, Manifest>>,
-    /// Descriptors of the manifests that were read.
-    read: RefCell<BTreeMap<Digest, Descriptor>>,
-    /// The manifests that the repository is known to have.
-    existing: RefCell<BTreeSet<Digest>>,
-    manifests: InFlight,
-    blobs: InFlight,
+    /// The manifests that the walk has reached.
+    found: InFlight<Rc<FoundManifest>>,
+    /// The manifests that the repository had before, or had not.
+    existing: InFlight<bool>,
+    manifests: InFlight<()>,
+    blobs: InFlight<()>,
     copies: Semaphore,
     copied: RefCell<CopiedContent>,
+    /// The manifests whose subject the registry reported when they were stored, with that subject.
+    promised: RefCell<BTreeMap<Digest, Digest>>,
     /// The names of sources that returned an error.
     failed: RefCell<BTreeSet<String>>,
+}
+
+/// A manifest that the walk has reached.
+pub(crate) struct FoundManifest {
+    /// The descriptor that points to it.
+    pub(crate) descriptor: Descriptor,
+    /// The manifests that it lists, if it is an index.
+    pub(crate) children: Vec<Digest>,
+    /// The manifest, until the destination has it with all its parts.
+    content: RefCell<Option<Rc<Manifest>>>,
+}
+
+impl FoundManifest {
+    fn new(manifest: Manifest) -> Self {
+        let children = listed(&manifest).filter_map(|part| match part {
+            Part::Manifest(child) => Some(child.digest.clone()),
+            Part::Blob(_) => None,
+        });
+        Self {
+            descriptor: manifest.descriptor(),
+            children: children.collect(),
+            content: RefCell::new(Some(Rc::new(manifest))),
+        }
+    }
 }
 
 /// A callback for each manifest that the repository lacks, called right before the manifest is stored.
@@ -67,23 +97,24 @@ impl<'a> Copier<'a> {
     /// Creates a copier from `from`, tried in this order, to `to`.
     pub(crate) fn new(
         context: &'a Context,
-        from: &'a [Source],
+        from: impl IntoIterator<Item = &'a Source>,
         to: &'a Repository,
         check: DestinationCheck,
     ) -> Self {
         Self {
             context,
-            from: from.iter().collect(),
+            from: from.into_iter().collect(),
             to,
             check,
             on_creation: None,
             known: RefCell::default(),
-            read: RefCell::default(),
-            existing: RefCell::default(),
+            found: InFlight::default(),
+            existing: InFlight::default(),
             manifests: InFlight::default(),
             blobs: InFlight::default(),
             copies: Semaphore::new(COPIES_MAX),
             copied: RefCell::default(),
+            promised: RefCell::default(),
             failed: RefCell::default(),
         }
     }
@@ -98,7 +129,8 @@ impl<'a> Copier<'a> {
 
     /// Notes that the repository has a manifest, so no request checks it. This does not cover its parts.
     pub(crate) fn note_existing(&self, digest: &Digest) {
-        self.existing.borrow_mut().insert(digest.clone());
+        // A task that asks the destination at the moment gets the same answer.
+        let _ = self.existing.of(digest).set(true);
     }
 
     /// Notes a manifest that was already read at a source.
@@ -142,24 +174,23 @@ impl<'a> Copier<'a> {
         try_join_all(copies).await.map(drop)
     }
 
-    /// Notes that a tag with a list of referrers was written.
-    pub(crate) fn note_list(&self, tag: &Tag) {
-        let mut copied = self.copied.borrow_mut();
-        copied.lists.insert(tag.to_string());
-    }
-
-    /// Copies a manifest that the lists of these sources name, and that may not exist. Returns the reason if it is left
-    /// out: none of them has it, or no client can use it. A failed request is an error.
+    /// Copies a manifest that the lists of referrers of `subject` at these sources name, and that may not exist. Returns
+    /// the reason if it is left out: none of them has it, or no client can use it. A failed request is an error.
     ///
     /// SECURITY: the writer of a list can name parts of which they know only the digest. Other sources do not provide
     /// them.
     pub(crate) async fn copy_listed(
         &self,
         from: &[&Source],
+        subject: Node<'_>,
         digest: &Digest,
     ) -> Result<Option<String>, CopyError> {
         let count = Cell::new(0);
-        let position = Position::first(digest, &count, from, IfAbsent::Skip);
+        let first = Position::first(digest, &count, from, IfAbsent::Skip);
+        let position = Position {
+            subject: Some(subject),
+            ..first
+        };
         match self.copy_manifest_once(digest, position).await {
             Ok(()) => Ok(None),
             Err(CopyError::Image(ImageError::NotAtSource { parent: None, .. })) => {
@@ -170,26 +201,68 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Copies the layers of `manifest` that the repository lacks, from these sources.
+    /// Reads a manifest that the lists of these sources name, and that may not exist.
+    pub(crate) async fn read_listed(
+        &self,
+        from: &[&Source],
+        digest: &Digest,
+    ) -> Result<Option<Rc<Manifest>>, CopyError> {
+        let count = Cell::new(0);
+        let position = Position::first(digest, &count, from, IfAbsent::Skip);
+        // The destination is asked meanwhile, for the copy.
+        let (found, _) = tokio::join!(self.find_once(digest, position), self.is_there(digest));
+        match found {
+            Ok(found) => {
+                let content = found.content.borrow().clone();
+                match content {
+                    Some(manifest) => Ok(Some(manifest)),
+                    // Another task has stored it.
+                    None => Ok(self.read_at(from, digest).await?.map(Rc::new)),
+                }
+            }
+            Err(CopyError::Image(ImageError::NotAtSource { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Copies the layers of `manifest` that the repository lacks, from these sources. It belongs to `subject`.
     pub(crate) async fn copy_layers(
         &self,
         from: &[&Source],
+        subject: &Digest,
         manifest: &Manifest,
     ) -> Result<(), CopyError> {
+        let is_new = !self.is_there(subject).await?;
         let count = Cell::new(0);
         let root = Position::first(manifest.digest(), &count, from, IfAbsent::Retry);
-        let inside = root.inside(manifest.digest(), true);
+        let inside = root.inside(manifest, is_new);
         self.copy_parts(listed(manifest), inside).await
     }
 
-    /// Returns every manifest that was visited, including those below the requested ones.
-    pub(crate) fn seen(&self) -> Vec<Digest> {
-        self.manifests.seen()
+    /// Returns a manifest of an image as soon as it is read.
+    pub(crate) async fn found(&self, node: Node<'_>) -> Result<Rc<FoundManifest>, CopyError> {
+        let count = Cell::new(0);
+        let position = self.position_of(node, &count);
+        self.find_once(node.digest, position).await
     }
 
-    /// Returns the descriptor of a manifest, if it was read.
-    pub(crate) fn described(&self, digest: &Digest) -> Option<Descriptor> {
-        self.read.borrow().get(digest).cloned()
+    /// Copies a manifest of an image, and everything in it that the repository lacks.
+    pub(crate) async fn copy_node(&self, node: Node<'_>) -> Result<(), CopyError> {
+        let count = Cell::new(0);
+        let position = self.position_of(node, &count);
+        self.copy_manifest_once(node.digest, position).await
+    }
+
+    fn position_of<'b>(&'b self, node: Node<'b>, count: &'b Cell<usize>) -> Position<'b> {
+        Position {
+            parent: node.parent,
+            ..Position::first(node.digest, count, &self.from, IfAbsent::Retry)
+        }
+    }
+
+    /// Reports whether the registry said that it lists `manifest` as a referrer of `subject`.
+    pub(crate) fn is_promised(&self, manifest: &Digest, subject: &Digest) -> bool {
+        self.promised.borrow().get(manifest) == Some(subject)
     }
 
     /// Reports whether this manifest was missing and has been copied.
@@ -238,77 +311,158 @@ impl<'a> Copier<'a> {
             }
             .into());
         }
-        let reference = Reference::Digest(digest.clone());
-        let is_there = self.is_there(digest, &reference).await?;
-        if is_there
-            && matches!(
-                self.check,
-                DestinationCheck::RootOnly | DestinationCheck::AssumeAbsent
-            )
-        {
+        if self.check != DestinationCheck::Deep && self.is_there(digest).await? {
             return Ok(());
         }
-        let read_at_source = || self.find(digest, is_there, position.from);
-        let found = match position.if_absent {
-            IfAbsent::Retry => {
-                let what = digest.to_string();
-                self.context.until_present(&what, read_at_source).await?
-            }
-            IfAbsent::Skip => read_at_source().await?,
-        };
-        let manifest = found.ok_or_else(|| not_at_source(digest, position))?;
-        self.read
-            .borrow_mut()
-            .insert(digest.clone(), manifest.descriptor());
-        let inside = position.inside(digest, is_there);
-        self.copy_parts(parts(&manifest), inside).await?;
-        if !is_there {
-            let copy_parts_again = async || {
-                self.forget_parts(&manifest);
-                self.copy_parts(parts(&manifest), inside).await
+        let parts = async {
+            let found = self.find_once(digest, position).await?;
+            let manifest = found.content.borrow().clone();
+            let manifest = manifest.ok_or_else(|| not_at_source(digest, position))?;
+            // The children of an index are known, whether the destination has the index or not.
+            let is_new = match manifest.kind() {
+                ManifestKind::Index { .. } => false,
+                ManifestKind::Image { .. } => self.is_new(digest, position).await?,
             };
-            if let Some(on_creation) = self.on_creation {
-                on_creation(digest)?;
-            }
-            let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
-            self.context
-                .store(self.to, &reference, media_type, bytes, copy_parts_again)
+            let inside = position.inside(&manifest, is_new);
+            self.copy_parts(parts(&manifest), inside).await?;
+            Ok::<_, CopyError>((found, Rc::clone(&manifest)))
+        };
+        let (is_there, (found, manifest)) = tokio::try_join!(self.is_there(digest), parts)?;
+        if !is_there {
+            self.copy_subject(&manifest, position).await?;
+            self.store(&manifest, position.inside(&manifest, true))
                 .await?;
-            self.copied.borrow_mut().manifests.insert(digest.clone());
         }
+        found.content.take();
         Ok(())
     }
 
-    async fn is_there(&self, digest: &Digest, reference: &Reference) -> Result<bool, CopyError> {
-        if self.existing.borrow().contains(digest) {
-            return Ok(true);
-        }
-        let registry = &self.context.registry;
-        let existing = registry.manifest_digest(self.to, reference).await;
-        self.treat_denied_as_absent(existing.map(|digest| digest.is_some()))
+    /// Reports whether the destination had neither a manifest nor the one that lists it.
+    async fn is_new(&self, digest: &Digest, position: Position<'_>) -> Result<bool, CopyError> {
+        Ok(!self.is_there(digest).await?
+            && match position.parent {
+                Some(parent) => !self.is_there(parent).await?,
+                None => true,
+            })
     }
 
-    /// Reads the manifest from the first source that has it. A destination that has it is the last source: its copy is
-    /// good enough to find the parts that must exist.
+    /// Copies the subject of a manifest first, if it is copied too. Some registries, such as GitLab's, refuse a manifest
+    /// whose subject is absent.
+    async fn copy_subject<'b>(
+        &'b self,
+        manifest: &Manifest,
+        position: Position<'b>,
+    ) -> Result<(), CopyError> {
+        if let Some(sibling) = position.is_for_sibling(manifest) {
+            return self.copy_manifest_once(sibling, position).await;
+        }
+        match position.subject {
+            Some(subject) => self.copy_node(subject).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a manifest, whose parts are there.
+    async fn store(&self, manifest: &Manifest, inside: Position<'_>) -> Result<(), CopyError> {
+        let digest = manifest.digest();
+        let copy_parts_again = async || {
+            self.forget_parts(manifest);
+            self.copy_parts(parts(manifest), inside).await
+        };
+        if let Some(on_creation) = self.on_creation {
+            on_creation(digest)?;
+        }
+        let reference = Reference::Digest(digest.clone());
+        let (media_type, bytes) = (manifest.media_type(), manifest.bytes());
+        let stored = self
+            .context
+            .store(self.to, &reference, media_type, bytes, copy_parts_again);
+        if let Some(subject) = stored.await?.subject {
+            let mut promised = self.promised.borrow_mut();
+            promised.insert(digest.clone(), subject);
+        }
+        self.copied.borrow_mut().manifests.insert(digest.clone());
+        Ok(())
+    }
+
+    async fn find_once(
+        &self,
+        digest: &Digest,
+        position: Position<'_>,
+    ) -> Result<Rc<FoundManifest>, CopyError> {
+        let once = self.found.of(digest);
+        let found = once.get_or_try_init(|| self.find(digest, position)).await?;
+        Ok(Rc::clone(found))
+    }
+
+    /// Reads a manifest at a source.
     async fn find(
         &self,
         digest: &Digest,
-        is_there: bool,
+        position: Position<'_>,
+    ) -> Result<Rc<FoundManifest>, CopyError> {
+        let read = || self.read(digest, position.from);
+        let found = match position.if_absent {
+            IfAbsent::Retry => {
+                let what = digest.to_string();
+                self.context.until_present(&what, read).await?
+            }
+            IfAbsent::Skip => read().await?,
+        };
+        let found = found.map(|manifest| Rc::new(FoundManifest::new(manifest)));
+        found.ok_or_else(|| not_at_source(digest, position))
+    }
+
+    /// Reads a manifest at a source, or at the destination if no source has it. The copy at the destination is good enough
+    /// to find the parts that must exist.
+    async fn read(&self, digest: &Digest, from: &[&Source]) -> Result<Option<Manifest>, CopyError> {
+        let read = match self.read_at(from, digest).await {
+            Ok(Some(manifest)) => return Ok(Some(manifest)),
+            read if self.check == DestinationCheck::Deep && self.is_there(digest).await? => read,
+            read => return read,
+        };
+        let destination = Source::from(self.to.clone());
+        match destination.manifest(self.context, digest).await? {
+            Some(manifest) => Ok(Some(manifest)),
+            None => read,
+        }
+    }
+
+    /// Reports whether the destination had a manifest before this run stored it.
+    pub(crate) async fn is_there(&self, digest: &Digest) -> Result<bool, CopyError> {
+        let once = self.existing.of(digest);
+        let is_there = once.get_or_try_init(|| async {
+            let (registry, reference) = (&self.context.registry, Reference::Digest(digest.clone()));
+            let existing = registry.manifest_digest(self.to, &reference).await;
+            self.treat_denied_as_absent(existing.map(|digest| digest.is_some()))
+        });
+        is_there.await.copied()
+    }
+
+    /// Reads the manifest from the first of these sources that has it.
+    async fn read_at(
+        &self,
         from: &[&Source],
+        digest: &Digest,
     ) -> Result<Option<Manifest>, CopyError> {
         let known = self.known.borrow_mut().remove(digest);
         if known.is_some() {
             return Ok(known);
         }
-        let mut first_error = None;
-        let destination = is_there.then(|| Source::from(self.to.clone()));
-        for source in self.sources_in_order(from).chain(&destination) {
+        let mut first_error: Option<CopyError> = None;
+        for source in self.sources_in_order(from) {
             match source.manifest(self.context, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
                 Err(error) => {
                     self.demote_source(source, &error);
-                    first_error = first_error.or(Some(error));
+                    // A source that could not be read may have what another damages.
+                    first_error = match first_error {
+                        Some(first) if !first.is_about_content() || error.is_about_content() => {
+                            Some(first)
+                        }
+                        Some(_) | None => Some(error),
+                    };
                 }
             }
         }
@@ -342,7 +496,11 @@ impl<'a> Copier<'a> {
     fn forget_parts(&self, manifest: &Manifest) {
         for part in parts(manifest) {
             match part {
-                Part::Manifest(child) => self.manifests.forget(&child.digest),
+                Part::Manifest(child) => {
+                    self.manifests.forget(&child.digest);
+                    self.found.forget(&child.digest);
+                    self.existing.forget(&child.digest);
+                }
                 Part::Blob(blob) => self.blobs.forget(&blob.digest),
             }
         }
@@ -359,8 +517,12 @@ impl<'a> Copier<'a> {
         if is_likely_there && is_at_destination().await? {
             return Ok(());
         }
-        // The semaphore is never closed, so this always succeeds.
-        let _permit = self.copies.acquire().await.ok();
+        // Small blobs take neither bandwidth nor memory. The semaphore is never closed, so this always succeeds.
+        let _permit = if blob.size > UNCHECKED_MAX_BYTES {
+            self.copies.acquire().await.ok()
+        } else {
+            None
+        };
         let mut first_error = None;
         for source in self.sources_in_order(position.from) {
             match source.copy_blob(self.context, self.to, blob).await {

@@ -23,8 +23,21 @@ pub(super) struct Position<'a> {
     pub(super) parent: Option<&'a Digest>,
     pub(super) depth: usize,
     pub(super) if_absent: IfAbsent,
-    /// True if the destination had no manifest on the path from the image down to here.
+    /// True if the destination had no manifest with this part.
     pub(super) is_new: bool,
+    /// The children of the manifest that points here.
+    pub(super) siblings: &'a [Descriptor],
+    /// The subject, if this is an entry of its list of referrers.
+    pub(super) subject: Option<Node<'a>>,
+}
+
+/// A manifest of an image that is copied, and the one that lists it.
+#[derive(Clone, Copy)]
+pub(crate) struct Node<'a> {
+    /// The manifest.
+    pub(crate) digest: &'a Digest,
+    /// The manifest that lists it, or `None` for the image itself.
+    pub(crate) parent: Option<&'a Digest>,
 }
 
 /// The reaction to content that no source has.
@@ -35,9 +48,14 @@ pub(super) enum IfAbsent {
     Skip,
 }
 
-/// The parts that are done or in progress. A second task for the same part waits for the first.
-#[derive(Default)]
-pub(super) struct InFlight(RefCell<BTreeMap<Digest, Rc<OnceCell<()>>>>);
+/// The results of tasks that are done or in progress, by digest. A second task for the same digest waits for the first.
+pub(super) struct InFlight<T>(RefCell<BTreeMap<Digest, Rc<OnceCell<T>>>>);
+
+impl<T> Default for InFlight<T> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
 
 impl<'a> Position<'a> {
     pub(super) fn first(
@@ -54,21 +72,32 @@ impl<'a> Position<'a> {
             depth: 0,
             if_absent,
             is_new: true,
+            siblings: &[],
+            subject: None,
         }
     }
 
-    pub(super) fn inside(self, parent: &'a Digest, is_there: bool) -> Self {
+    pub(super) fn inside(self, parent: &'a Manifest, is_new: bool) -> Self {
         Self {
-            parent: Some(parent),
+            parent: Some(parent.digest()),
             depth: self.depth + 1,
-            is_new: self.is_new && !is_there,
+            is_new,
+            siblings: parent.children(),
+            subject: None,
             ..self
         }
     }
+
+    /// Reports whether `manifest`, which is here, refers to one of its siblings.
+    pub(super) fn is_for_sibling(&self, manifest: &Manifest) -> Option<&'a Digest> {
+        let subject = manifest.subject()?;
+        let mut siblings = self.siblings.iter().map(|sibling| &sibling.digest);
+        siblings.find(|sibling| **sibling == subject.digest)
+    }
 }
 
-impl InFlight {
-    pub(super) fn of(&self, digest: &Digest) -> Rc<OnceCell<()>> {
+impl<T> InFlight<T> {
+    pub(super) fn of(&self, digest: &Digest) -> Rc<OnceCell<T>> {
         let mut cells = self.0.borrow_mut();
         Rc::clone(cells.entry(digest.clone()).or_default())
     }
@@ -79,11 +108,6 @@ impl InFlight {
         if cells.get(digest).is_some_and(|cell| cell.initialized()) {
             cells.remove(digest);
         }
-    }
-
-    /// Returns every digest that was visited.
-    pub(super) fn seen(&self) -> Vec<Digest> {
-        self.0.borrow().keys().cloned().collect()
     }
 }
 

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use sandbox::Kind;
 use tempfile::TempDir;
 
+use super::pushed::copy_with_referrers;
 use super::*;
 use crate::copy::CopyError;
 use crate::copy::copier::{Copier, DestinationCheck};
-use crate::copy::referrer_copier::ReferrerCopier;
-use crate::copy::referrer_filter::ReferrerFilter;
-use crate::inputs::ReferrerSelection;
 use crate::layout::Layout;
 use crate::outcome::CopiedContent;
 
@@ -53,14 +51,8 @@ async fn publish(folder: &Path, to: &Repository) -> (Result<Digest, CopyError>, 
     let image = layout.image(None).unwrap().digest.clone();
     let from = [Source::Layout(layout)];
     let copier = Copier::new(&context, &from, to, DestinationCheck::Deep);
-    let filter = ReferrerFilter::new(None, ReferrerSelection::All);
-    let referrer_copier = ReferrerCopier::new(&context, &from, to, &copier, &filter);
-    let ended = async {
-        copier.copy_any(&image).await?;
-        referrer_copier.copy().await?;
-        Ok(image)
-    };
-    (ended.await, copier.copied())
+    let ended = copy_with_referrers(&context, &from, &copier, to, &image).await;
+    (ended.map(|()| image), copier.copied())
 }
 
 #[tokio::test]

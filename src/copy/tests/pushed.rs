@@ -1,13 +1,17 @@
 //! Referrers and digest tags that others pushed beside an image, and the copy of an image with all of them.
 
+use futures_util::future::join_all;
 use sandbox::Referrers;
 
 use super::*;
 use crate::copy::CopyError;
 use crate::copy::copier::{Copier, DestinationCheck};
+use crate::copy::list_write::{settle_lists, write_lists};
 use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::referrer_filter::ReferrerFilter;
+use crate::copy::source::KnownSource;
 use crate::inputs::ReferrerSelection;
+use crate::referrers::Writers;
 
 const SIGNATURE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -19,11 +23,29 @@ pub(super) async fn publish(
 ) -> Result<(), CopyError> {
     let context = context();
     let copier = Copier::new(&context, from, to, DestinationCheck::Deep);
-    copier.copy_any(image).await?;
+    copy_with_referrers(&context, from, &copier, to, image).await
+}
+
+/// Copies an image with everything that refers to it, and waits until its lists are stable.
+pub(super) async fn copy_with_referrers(
+    context: &Context,
+    from: &[Source],
+    copier: &Copier<'_>,
+    to: &Repository,
+    image: &Digest,
+) -> Result<(), CopyError> {
+    let known = from.iter().cloned();
+    let known = join_all(known.map(|source| KnownSource::read(context, source))).await;
     let filter = ReferrerFilter::new(None, ReferrerSelection::All);
-    ReferrerCopier::new(&context, from, to, &copier, &filter)
-        .copy()
-        .await
+    let (known, writers) = (known.iter().collect(), Writers::Several);
+    let referrers = ReferrerCopier::new(context, known, to, copier, &filter, writers);
+    let image_and_referrers = tokio::try_join!(
+        copier.copy_any(image),
+        referrers.copy(std::iter::once(image))
+    );
+    let ((), lists) = image_and_referrers?;
+    let written = write_lists(context, &filter, lists).await?;
+    settle_lists(written.pending_settles).await
 }
 
 pub(super) fn registry(referrers: Referrers) -> Sandbox {

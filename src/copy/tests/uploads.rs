@@ -31,7 +31,7 @@ async fn what_is_under_way_is_told_and_not_left_open() {
     let (from, to) = (repository(&source, "a/b"), repository(&target, "c/d"));
     let half = async {
         while let Some(text) = texts.recv().await {
-            if text == "1 large blob is being copied: 9 of 20 MB" {
+            if text == "1 large blob is being copied: 10 of 20 MB" {
                 return;
             }
         }

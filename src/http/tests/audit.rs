@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sandbox::certificate_authority;
 
-use crate::http::Client;
+use crate::http::{Client, Timeouts};
 
 /// A way in which a response fails to arrive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Clients {
                 .into_iter()
                 .cloned()
                 .fold(builder, reqwest::ClientBuilder::proxy);
-            Client::of(builder.build().unwrap(), silence)
+            Client::of(builder.build().unwrap(), Timeouts::short(silence, silence))
         };
         Self([Duration::from_secs(30), Duration::from_millis(250)].map(client))
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sandbox::{Said, Scripted, Transport, Version};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
@@ -29,6 +30,8 @@ pub(crate) struct Reply {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     manner: Manner,
+    /// The time before it is sent.
+    delay: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +125,7 @@ impl Reply {
             headers: Vec::new(),
             body: Vec::new(),
             manner: Manner::Whole,
+            delay: None,
         }
     }
 
@@ -161,6 +165,12 @@ impl Reply {
 
     pub(crate) fn endless(mut self) -> Self {
         self.manner = Manner::Endless;
+        self
+    }
+
+    /// Sends the reply late. Only the server without TLS does so.
+    pub(crate) fn late(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
         self
     }
 
@@ -299,6 +309,9 @@ async fn serve(
         let mut request = read_request(&mut stream).await?;
         log.keep(&mut request);
         let reply = script(&request);
+        if let Some(delay) = reply.delay {
+            tokio::time::sleep(delay).await;
+        }
         match reply.manner {
             Manner::Silent => return None,
             Manner::Stalled => std::future::pending::<()>().await,

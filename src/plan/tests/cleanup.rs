@@ -99,6 +99,23 @@ proptest! {
     }
 
     #[test]
+    fn plan_is_the_step_of_a_tag_with_what_the_run_wrote(entries in entries(), kind in kinds(), shown in shown()) {
+        let record = record(&entries);
+        match plan_cleanup(&record, &named("t"), kind) {
+            Some(CleanupStep::Rollback(back)) => {
+                let current = TagDigest::Present(back.wrote().clone());
+                prop_assert_eq!(decide_cleanup(&record, &named("t"), kind, &current), CleanupStep::Rollback(back));
+            }
+            // No content changes the decision.
+            Some(step) => prop_assert_eq!(decide_cleanup(&record, &named("t"), kind, &shown), step),
+            None => {
+                let mut written = entries.iter().filter(|(.., state)| state.may_be_written());
+                prop_assert!(written.next().is_some());
+            }
+        }
+    }
+
+    #[test]
     fn a_tag_that_the_record_does_not_name_is_never_touched(entries in entries(), kind in kinds(), shown in shown()) {
         let step = decide_cleanup(&record(&entries), &named("other"), kind, &shown);
         prop_assert_eq!(step, CleanupStep::Leave(LeaveReason::Unrecorded));

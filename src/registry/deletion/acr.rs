@@ -6,9 +6,8 @@
 
 use reqwest::{Method, Url};
 
-use super::unchanged_check::UnchangedCheck;
-use super::undeleted::{TagDeletion, Undeleted, refused};
-use crate::domain::Tag;
+use super::checked_tag::CheckedTag;
+use super::undeleted::{DeletionError, TagDeletion, Undeleted, deleted};
 use crate::registry::auth::Access;
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryErrorKind;
@@ -19,21 +18,15 @@ use crate::registry::sender::{RegistryRequest, Target};
 const NEEDS: &str = "the right to delete (the role AcrDelete)";
 
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
-    let mut undeleted = Undeleted::new();
-    for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
-        if let Err(kind) = delete_one(registry, deletion, tag, &unchanged).await {
-            undeleted.push((tag.clone(), refused(kind, NEEDS)));
-        }
-    }
-    undeleted
+    let delete_one = async |tag| delete_one(registry, deletion, tag).await;
+    CheckedTag::delete_each(registry, deletion, delete_one).await
 }
 
 async fn delete_one(
     registry: &Registry,
     deletion: TagDeletion<'_>,
-    tag: &Tag,
-    unchanged: &UnchangedCheck<'_>,
-) -> Result<(), RegistryErrorKind> {
+    tag: CheckedTag<'_>,
+) -> Result<(), DeletionError> {
     let repository = deletion.repository;
     let (host, path) = (repository.host(), repository.path());
     let scheme = registry
@@ -41,10 +34,12 @@ async fn delete_one(
         .transport()
         .scheme(host)
         .unwrap_or(Scheme::Https);
-    let text = format!("{}://{host}/acr/v1/{path}/_tags/{tag}", scheme.as_str());
-    let url = Url::parse(&text);
-    let url =
-        url.map_err(|error| RegistryErrorKind::never_asked(host.as_str(), error.to_string()))?;
+    let scheme = scheme.as_str();
+    let text = format!("{scheme}://{host}/acr/v1/{path}/_tags/{}", tag.tag);
+    let url = Url::parse(&text).map_err(|error| {
+        let kind = RegistryErrorKind::never_asked(host.as_str(), error.to_string());
+        DeletionError::Refused(kind)
+    })?;
     let request = RegistryRequest {
         method: Method::DELETE,
         repository,
@@ -53,19 +48,10 @@ async fn delete_one(
         access: Access::PullPush,
         accept: None,
         content: None,
+        first_byte: 0,
         condition: None,
         limit: ERROR_MAX_BYTES,
     };
-    let attempt = || async {
-        unchanged.check().await?;
-        registry.sender.send_once(&request).await
-    };
-    let response = registry
-        .sender
-        .with_retries(&request.text(), attempt)
-        .await?;
-    match response.status.as_u16() {
-        200 | 202 | 204 | 404 => Ok(()),
-        _ => Err(RegistryErrorKind::refused(&response)),
-    }
+    let attempt = async || registry.sender.send_once(&request).await;
+    deleted(tag.send(&request.text(), NEEDS, attempt).await?, NEEDS)
 }

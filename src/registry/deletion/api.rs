@@ -4,7 +4,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
-use super::unchanged_check::UnchangedCheck;
+use super::checked_tag::CheckedTag;
+use super::undeleted::DeletionError;
 use crate::domain::Host;
 use crate::http::Response;
 use crate::registry::client::Registry;
@@ -49,17 +50,16 @@ impl<'a> Call<'a> {
             .await
     }
 
-    /// Sends the request like [`Self::send`], but each attempt only if `unchanged` permits it.
-    pub(super) async fn send_if(
+    /// Sends the request, a deletion, each attempt only if the tag is unchanged. Returns the response, whatever its
+    /// status, or `None` if an earlier attempt deleted the tag.
+    pub(super) async fn send_for(
         &self,
         registry: &Registry,
-        unchanged: &UnchangedCheck<'_>,
-    ) -> Result<Response, RegistryErrorKind> {
-        let attempt = || async {
-            unchanged.check().await?;
-            self.send_once(registry).await
-        };
-        registry.sender.with_retries(&self.text(), attempt).await
+        tag: CheckedTag<'_>,
+        needs: &'static str,
+    ) -> Result<Option<Response>, DeletionError> {
+        let attempt = async || self.send_once(registry).await;
+        tag.send(&self.text(), needs, attempt).await
     }
 
     fn text(&self) -> String {

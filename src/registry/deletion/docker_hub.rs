@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::api::Call;
-use super::unchanged_check::UnchangedCheck;
-use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
+use super::checked_tag::{CheckedTag, refuse_all};
+use super::undeleted::{DeletionError, TagDeletion, Undeleted, deleted, refused};
 use crate::domain::Secret;
 use crate::registry::client::Registry;
 use crate::registry::credential::Credential;
@@ -28,19 +28,17 @@ struct HubTokenResponse {
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
     let authorization = match log_in(registry, deletion).await {
         Ok(authorization) => authorization,
-        Err(error) => return all(deletion, &error),
+        Err(error) => return refuse_all(registry, deletion, &error).await,
     };
-    let mut undeleted = Undeleted::new();
-    for (tag, unchanged) in UnchangedCheck::each(registry, deletion) {
-        let path = format!(
-            "/v2/repositories/{}/tags/{tag}/",
-            deletion.repository.path()
-        );
-        if let Err(kind) = delete_one(registry, path, &unchanged, &authorization).await {
-            undeleted.push((tag.clone(), refused(kind, NEEDS)));
-        }
-    }
-    undeleted
+    let delete_one = async |tag: CheckedTag<'_>| {
+        let (path, name) = (deletion.repository.path(), tag.tag);
+        let path = format!("/v2/repositories/{path}/tags/{name}/");
+        let mut call = Call::new(Method::DELETE, HOST, path);
+        call.authorization = Some(authorization.clone());
+        // A later read of the registry decides whether the tag is gone.
+        deleted(call.send_for(registry, tag, NEEDS).await?, NEEDS)
+    };
+    CheckedTag::delete_each(registry, deletion, delete_one).await
 }
 
 /// Exchanges the registry's credentials for a token of the API.
@@ -65,20 +63,4 @@ async fn log_in(
     let token = Secret::new(given.access_token);
     registry.sender.transport().events.mask_sent(&token);
     sensitive(&format!("Bearer {}", token.expose())).ok_or_else(no_token)
-}
-
-async fn delete_one(
-    registry: &Registry,
-    path: String,
-    unchanged: &UnchangedCheck<'_>,
-    authorization: &HeaderValue,
-) -> Result<(), RegistryErrorKind> {
-    let mut call = Call::new(Method::DELETE, HOST, path);
-    call.authorization = Some(authorization.clone());
-    let response = call.send_if(registry, unchanged).await?;
-    match response.status.as_u16() {
-        // A later read of the registry decides whether the tag is gone.
-        200 | 202 | 204 | 404 => Ok(()),
-        _ => Err(RegistryErrorKind::refused(&response)),
-    }
 }

@@ -10,6 +10,7 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
 use super::api::{Call, escaped};
+use super::checked_tag::unchanged;
 use super::undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted, all, refused};
 use crate::domain::Reference;
 use crate::http::Response;
@@ -81,10 +82,17 @@ struct Package<'a> {
 }
 
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
-    match delete_version(registry, deletion).await {
-        Ok(()) => Undeleted::new(),
-        Err(error) => all(deletion, &error),
+    let (tags, mut undeleted) = unchanged(registry, deletion).await;
+    let deletion = TagDeletion {
+        tags: &tags,
+        ..deletion
+    };
+    if !tags.is_empty()
+        && let Err(error) = delete_version(registry, deletion).await
+    {
+        undeleted.extend(all(&tags, &error));
     }
+    undeleted
 }
 
 async fn delete_version(

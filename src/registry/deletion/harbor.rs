@@ -7,10 +7,10 @@
 use reqwest::Method;
 
 use super::api::{Call, escaped};
-use super::undeleted::{DeletionError, TagDeletion, Undeleted, all, refused};
+use super::checked_tag::{CheckedTag, refuse_all};
+use super::undeleted::{DeletionError, TagDeletion, Undeleted, deleted};
 use crate::registry::client::Registry;
 use crate::registry::credential::Credential;
-use crate::registry::error::RegistryErrorKind;
 use crate::registry::token::basic;
 
 /// The service name in Harbor's challenges.
@@ -19,10 +19,8 @@ const NEEDS: &str = "the right to delete tags";
 
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
     let Some(Credential::Login(login)) = registry.sender.auth().given(deletion.repository) else {
-        return all(
-            deletion,
-            &DeletionError::Missing("a user name with a password"),
-        );
+        let missing = DeletionError::Missing("a user name with a password");
+        return refuse_all(registry, deletion, &missing).await;
     };
     let path = deletion.repository.path();
     let (project, name) = path.split_once('/').unwrap_or((path, ""));
@@ -32,23 +30,13 @@ pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Un
         escaped(&escaped(name)),
         deletion.digest
     );
-    let mut undeleted = Undeleted::new();
-    for tag in deletion.tags {
-        let host = deletion.repository.host().as_str();
+    let delete_one = async |tag: CheckedTag<'_>| {
+        let (host, name) = (deletion.repository.host().as_str(), tag.tag);
         let call = Call {
             authorization: Some(basic(&login)),
-            ..Call::new(Method::DELETE, host, format!("{artifact}/tags/{tag}"))
+            ..Call::new(Method::DELETE, host, format!("{artifact}/tags/{name}"))
         };
-        let deleted =
-            call.send(registry)
-                .await
-                .and_then(|response| match response.status.as_u16() {
-                    200 | 202 | 204 | 404 => Ok(()),
-                    _ => Err::<(), RegistryErrorKind>(RegistryErrorKind::refused(&response)),
-                });
-        if let Err(kind) = deleted {
-            undeleted.push((tag.clone(), refused(kind, NEEDS)));
-        }
-    }
-    undeleted
+        deleted(call.send_for(registry, tag, NEEDS).await?, NEEDS)
+    };
+    CheckedTag::delete_each(registry, deletion, delete_one).await
 }

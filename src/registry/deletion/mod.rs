@@ -6,19 +6,24 @@
 
 mod acr;
 mod api;
+mod by_placeholder;
+mod checked_tag;
+mod delete_request;
 mod docker_hub;
 mod ecr;
 mod github;
 mod harbor;
 mod manual_steps;
 mod oci;
+mod other_tags;
 mod quay;
-mod unchanged_check;
 mod undeleted;
 
 use super::client::Registry;
 use super::ecr::Ecr;
-use crate::domain::Repository;
+use crate::domain::{Repository, Tag};
+
+use checked_tag::unchanged;
 
 pub use manual_steps::manual_steps;
 pub use undeleted::{DeletionError, MayDelete, TagDeletion, Undeleted};
@@ -39,18 +44,53 @@ enum DeletionMethod {
 /// Deletes tags without deleting content of others. Returns the tags that were not deleted. For all other tags the
 /// deletion is only the registry's claim, which a later read must confirm.
 pub async fn delete_tags(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
-    if deletion.tags.is_empty() {
-        return Undeleted::new();
+    let (tags, mut undeleted) = worth_deleting(registry, deletion).await;
+    let deletion = TagDeletion {
+        tags: &tags,
+        ..deletion
+    };
+    let method = method(registry, deletion.repository);
+    let is_oci = matches!(method, DeletionMethod::Oci | DeletionMethod::Quay);
+    if !tags.is_empty() {
+        undeleted.extend(match method {
+            DeletionMethod::Oci => oci::delete(registry, deletion).await,
+            DeletionMethod::Quay => quay::delete(registry, deletion).await,
+            DeletionMethod::DockerHub => docker_hub::delete(registry, deletion).await,
+            DeletionMethod::Github => github::delete(registry, deletion).await,
+            DeletionMethod::Ecr(ecr) => ecr::delete(registry, &ecr, deletion).await,
+            DeletionMethod::Acr => acr::delete(registry, deletion).await,
+            DeletionMethod::Harbor => harbor::delete(registry, deletion).await,
+        });
     }
-    match method(registry, deletion.repository) {
-        DeletionMethod::Oci => oci::delete(registry, deletion).await,
-        DeletionMethod::Quay => quay::delete(registry, deletion).await,
-        DeletionMethod::DockerHub => docker_hub::delete(registry, deletion).await,
-        DeletionMethod::Github => github::delete(registry, deletion).await,
-        DeletionMethod::Ecr(ecr) => ecr::delete(registry, &ecr, deletion).await,
-        DeletionMethod::Acr => acr::delete(registry, deletion).await,
-        DeletionMethod::Harbor => harbor::delete(registry, deletion).await,
+    if is_oci {
+        return by_placeholder::finish(registry, deletion.repository, undeleted).await;
     }
+    undeleted
+}
+
+/// Returns all tags if the first one has the digest of the deletion: each is read again before its deletion. Otherwise
+/// reads all of them, so nothing is sent to a service if a cleanup is repeated.
+///
+/// The response to a read also tells which service it is, and thus how it deletes.
+async fn worth_deleting(registry: &Registry, deletion: TagDeletion<'_>) -> (Vec<Tag>, Undeleted) {
+    let Some((_, others)) = deletion.tags.split_first() else {
+        return (Vec::new(), Undeleted::new());
+    };
+    let first = TagDeletion {
+        tags: deletion.tags.get(..1).unwrap_or_default(),
+        ..deletion
+    };
+    let (_, mut undeleted) = unchanged(registry, first).await;
+    if undeleted.is_empty() {
+        return (deletion.tags.to_vec(), undeleted);
+    }
+    let others = TagDeletion {
+        tags: others,
+        ..deletion
+    };
+    let (tags, more) = unchanged(registry, others).await;
+    undeleted.extend(more);
+    (tags, undeleted)
 }
 
 /// Chooses the way by the host's name, or by the service in its challenge.

@@ -3,8 +3,9 @@
 //!
 //! Source: `endpoints/v2/manifest.py` and `data/model/oci/tag.py` (`_expire_cosign_sibling_tags`) of quay/quay.
 
+use super::checked_tag::refuse_all;
 use super::oci;
-use super::undeleted::{DeletionError, TagDeletion, Undeleted, all};
+use super::undeleted::{DeletionError, TagDeletion, Undeleted};
 use crate::domain::{DigestTag, FullTag, Manifest, Reference, Tag};
 use crate::registry::client::Registry;
 use crate::registry::error::RegistryError;
@@ -16,7 +17,10 @@ const SUFFIXES: [&str; 3] = ["sig", "att", "sbom"];
 pub(super) async fn delete(registry: &Registry, deletion: TagDeletion<'_>) -> Undeleted {
     let siblings = match siblings(registry, deletion).await {
         Ok(siblings) => siblings,
-        Err(error) => return all(deletion, &DeletionError::Unseen(error.kind)),
+        Err(error) => {
+            let unseen = DeletionError::Unseen(error.kind);
+            return refuse_all(registry, deletion, &unseen).await;
+        }
     };
     let undeleted = oci::delete(registry, deletion).await;
     for (tag, manifest) in siblings {

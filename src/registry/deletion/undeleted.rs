@@ -1,6 +1,7 @@
 //! The tags to delete, and the reasons why some were not deleted.
 
 use crate::domain::{Digest, Repository, Tag};
+use crate::http::Response;
 use crate::registry::error::RegistryErrorKind;
 
 /// Tags with the same digest that are all to be deleted.
@@ -28,6 +29,15 @@ pub enum MayDelete {
 /// The reason why a tag was not deleted.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeletionError {
+    /// The tag does not have the digest of the deletion. Nothing was deleted.
+    #[error("the tag has other content")]
+    Changed(
+        /// Its digest; `None` if the tag does not exist.
+        Option<Digest>,
+    ),
+    /// The tag cannot be read. Nothing was deleted.
+    #[error(transparent)]
+    Unread(RegistryErrorKind),
     /// The registry cannot delete the tag, or deletion is disabled.
     #[error("`{host}` does not support the deletion of tags")]
     Unsupported {
@@ -62,11 +72,28 @@ pub enum DeletionError {
         "it can only be deleted together with all tags that point to the same image, and these tags cannot be listed"
     )]
     Unlisted(#[source] RegistryErrorKind),
+    /// The registry deletes only digests, and the tag could not be moved to the placeholder.
+    #[error(
+        "the registry deletes no tag but only images, and the tag could not be moved to an empty index to delete that"
+    )]
+    Unreplaced(#[source] RegistryErrorKind),
+    /// The tag points to the placeholder, which could not be deleted.
+    #[error(
+        "it points to an empty index now, which could not be deleted; `cleanup` with the same record deletes it"
+    )]
+    PlaceholderLeft(#[source] Box<Self>),
     /// The deletion would remove the tags of signatures, and these cannot be read to restore them later.
     #[error(
         "its deletion would also delete the tags of its signatures, and their content cannot be read"
     )]
     Unseen(#[source] RegistryErrorKind),
+}
+
+impl DeletionError {
+    pub(super) fn unsupported(repository: &Repository) -> Self {
+        let host = repository.host().to_string();
+        Self::Unsupported { host }
+    }
 }
 
 /// Tags that were not deleted, each with the reason. Tags that are gone, or whose state only a later read can decide,
@@ -87,9 +114,23 @@ pub(super) fn refused(kind: RegistryErrorKind, needs: &'static str) -> DeletionE
     }
 }
 
+/// Reads the response to a deletion; `None` stands for a tag that an earlier attempt deleted. A later read of the registry
+/// decides whether the tag is gone.
+pub(super) fn deleted(
+    response: Option<Response>,
+    needs: &'static str,
+) -> Result<(), DeletionError> {
+    match response {
+        Some(response) if !matches!(response.status.as_u16(), 200 | 202 | 204 | 404) => {
+            Err(refused(RegistryErrorKind::refused(&response), needs))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Returns the same error for all tags.
-pub(super) fn all(deletion: TagDeletion<'_>, error: &DeletionError) -> Undeleted {
-    let tags = deletion.tags.iter();
+pub(super) fn all(tags: &[Tag], error: &DeletionError) -> Undeleted {
+    let tags = tags.iter();
     tags.map(|tag| (tag.clone(), error.clone())).collect()
 }
 

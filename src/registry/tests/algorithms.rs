@@ -139,16 +139,11 @@ async fn upload_under_sha512_announces_the_algorithm() {
         assert_eq!(copied.unwrap(), Copied::Streamed);
         assert!(destination.seen().pop().unwrap().body == content);
         let uploads = "POST /v2/c/d/blobs/uploads/";
-        let digest = &blob.digest;
-        let wanted = if content.len() > 4 {
-            let put = format!(
-                "PUT /upload?digest={}",
-                digest.to_string().replace(':', "%3A")
-            );
-            vec![format!("{uploads}?digest-algorithm=sha512"), put]
-        } else {
-            vec![format!("{uploads}?digest={digest}&digest-algorithm=sha512")]
-        };
+        let digest = blob.digest.to_string().replace(':', "%3A");
+        let wanted = [
+            format!("{uploads}?digest-algorithm=sha512"),
+            format!("PUT /upload?digest={digest}"),
+        ];
         assert_eq!(destination.lines(), wanted);
     }
 }
@@ -191,10 +186,7 @@ async fn mount_under_sha512_counts_only_if_the_blob_is_there() {
             "POST /v2/o/to/blobs/uploads/?mount={digest}&from=o/from&digest-algorithm=sha512"
         );
         assert_eq!(server.lines()[0], mount);
-        assert_eq!(
-            server.count("PUT") + server.count("?digest="),
-            usize::from(status == 404)
-        );
+        assert_eq!(server.count("PUT"), usize::from(status == 404));
     }
 }
 

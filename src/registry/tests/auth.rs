@@ -4,6 +4,7 @@ use super::super::{LoginError, RegistryErrorKind};
 use super::tokens::{guarded, token_reply};
 use super::*;
 use crate::domain::Digest;
+use crate::http::Timeouts;
 
 #[tokio::test]
 async fn identity_token_is_exchanged_by_post() {
@@ -128,7 +129,7 @@ async fn realm_on_this_machine_is_not_asked_at_the_word_of_somebody_elsewhere() 
     let registry = Registry::new(RegistrySettings {
         http: Client::of(
             reqwest::Client::builder().proxy(proxy).build().unwrap(),
-            Duration::from_secs(30),
+            Timeouts::short(Duration::from_secs(30), Duration::from_secs(30)),
         ),
         credentials: Credentials::new(),
         insecure: vec!["registry.test".parse().unwrap()],

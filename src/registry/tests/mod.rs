@@ -11,7 +11,9 @@ mod files;
 mod integrity;
 pub(crate) mod properties;
 mod redirects;
+mod resumed;
 mod retries;
+mod slow;
 mod tokens;
 mod uploads;
 
@@ -34,10 +36,14 @@ struct Bench {
 impl Bench {
     /// Builds a client that tries `max_attempts` times with very short waits.
     fn new(max_attempts: u32, credentials: Credentials) -> Self {
+        Self::with(max_attempts, credentials, Client::for_tests().unwrap())
+    }
+
+    fn with(max_attempts: u32, credentials: Credentials, http: Client) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let heard = Arc::clone(&events);
         let registry = Registry::new(RegistrySettings {
-            http: Client::for_tests().unwrap(),
+            http,
             credentials,
             insecure: Vec::new(),
             retry_policy: RetryPolicy {

@@ -43,22 +43,28 @@ fn row(command: Command, kind: Kind) -> String {
         }
         writeln!(text, "{}:", server.name()).unwrap();
         for (request, count) in counts {
-            // A read of a tag is repeated if it is too old by the time of the write. The gate of `publish` reads several
-            // signatures at once, and ends when one is valid.
-            let is_look = [
-                "/manifests/v1",
-                "/manifests/latest",
-                "/prod/app/blobs/DIGEST",
-            ]
-            .iter()
-            .any(|end| request.ends_with(end));
-            if is_look && request.starts_with("GET ") {
+            // A read of a tag is repeated if it is too old by the time of the write. An upload ends with a PUT, unless its
+            // registry is known by then to accept blobs in the POST.
+            let is_look = ["/manifests/v1", "/manifests/latest"]
+                .iter()
+                .any(|end| request.ends_with(end));
+            let is_look = is_look || request.contains("/manifests/LIST-");
+            let is_end_of_upload = request.contains("/blobs/uploads/ID");
+            if (is_look && request.starts_with("GET ")) || is_end_of_upload {
                 writeln!(text, "  * {request}").unwrap();
             } else {
                 writeln!(text, "  {count} {request}").unwrap();
             }
         }
-        let order = order(&requests).join(", ");
+        let mut order = order(&requests);
+        // `publish` stores the referrers of a child while it still copies others.
+        let swapped = order
+            .windows(2)
+            .position(|pair| pair == ["signatures", "index"]);
+        if let Some(place) = swapped.filter(|_| command.name() == "publish") {
+            order.swap(place, place + 1);
+        }
+        let order = order.join(", ");
         if !order.is_empty() {
             writeln!(text, "  writes: {order}").unwrap();
         }

@@ -158,6 +158,14 @@ impl Action {
         serde_json::from_slice(&text).unwrap()
     }
 
+    /// Returns how often the last run wrote its record: each time it exported a digest.
+    pub(crate) fn record_writes(&self) -> usize {
+        let outputs = self.runner.outputs().into_iter();
+        outputs
+            .filter(|output| output.name == "record-digest")
+            .count()
+    }
+
     /// Starts the run.
     pub(crate) fn begin(&self) -> Running {
         let child = self

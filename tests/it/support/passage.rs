@@ -24,9 +24,16 @@ impl Passage {
     /// Creates two registries of these kinds, with a layer of this size in the first.
     pub(crate) fn between(source: Options, target: Options, size: usize) -> Self {
         let source = Registry::start(source);
-        let layer = source.push_blob(REPOSITORY, &vec![7; size]);
-        let config = br#"{"architecture":"amd64","os":"linux"}"#;
-        let config_digest = source.push_blob(REPOSITORY, config);
+        // No part is like another.
+        let bytes = (0_u8..251).cycle().take(size);
+        let layer = source.push_blob(REPOSITORY, &bytes.collect::<Vec<u8>>());
+        // The config is so long that it is looked for at the destination, which has it: the layer is the only upload.
+        let comment = "long ".repeat(20_000);
+        let config = json!({"architecture": "amd64", "os": "linux", "comment": comment});
+        let config = config.to_string();
+        let config_digest = source.push_blob(REPOSITORY, config.as_bytes());
+        let target = Registry::start(target);
+        target.push_blob(TARGET, config.as_bytes());
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let image = json!({
             "schemaVersion": 2,
@@ -38,7 +45,7 @@ impl Passage {
         let image = source.push_raw(REPOSITORY, Some("v1"), media_type, bytes.as_bytes());
         Self {
             source,
-            target: Registry::start(target),
+            target,
             image,
             layer,
         }
@@ -71,10 +78,25 @@ impl Passage {
 
     /// Counts the reads of the layer.
     pub(crate) fn reads(&self) -> usize {
+        self.read_statuses().len()
+    }
+
+    /// Returns the status of each read of the layer: 206 if a part of it was requested.
+    pub(crate) fn read_statuses(&self) -> Vec<u16> {
         let requests = self.source.requests();
         let is_read =
             |request: &&Request| request.method == "GET" && request.path.ends_with(&self.layer);
-        requests.iter().filter(is_read).count()
+        let reads = requests.iter().filter(is_read);
+        reads.map(|read| read.status.unwrap_or_default()).collect()
+    }
+
+    /// Returns the number of bytes in the bodies of upload requests with this method.
+    pub(crate) fn bytes_of(&self, method: &str) -> usize {
+        let requests = self.target.requests();
+        let uploads = requests
+            .iter()
+            .filter(|request| request.method == method && request.path.contains("/blobs/uploads/"));
+        uploads.map(|upload| upload.body_length).sum()
     }
 
     /// Returns the requests of large uploads, with their lengths and responses.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::server::Call;
+
 /// One fault: made by [`Fault::at`] or [`Fault::on`], completed by a method that sets the misbehaviour.
 #[derive(Clone, Debug)]
 pub struct Fault {
@@ -20,6 +22,8 @@ pub struct Trigger {
 pub(crate) enum Matches {
     /// The k-th request since the fault was added, and those after it.
     From(u64),
+    /// Requests that arrive while this many others have no answer.
+    Beyond(usize),
     Path {
         method: String,
         pattern: String,
@@ -45,6 +49,7 @@ pub(crate) enum Misdeed {
     HangUpLate,
     Refusal,
     Abandonment(u32),
+    CutRequest,
     Afterwards(Afterwards),
 }
 
@@ -64,6 +69,15 @@ impl Fault {
     pub fn at(k: u64) -> Trigger {
         Trigger {
             matches: Matches::From(k),
+            times: 1,
+        }
+    }
+
+    /// Matches the next request that arrives while `others` requests have no answer, like a registry that serves only so many
+    /// at once.
+    pub fn beyond(others: usize) -> Trigger {
+        Trigger {
+            matches: Matches::Beyond(others),
             times: 1,
         }
     }
@@ -138,6 +152,12 @@ impl Trigger {
     /// Drops the connection without an answer, after the request has had its effect; with HTTP/2 resets the stream.
     pub fn lost_response(self) -> Fault {
         self.does(Misdeed::LostResponse)
+    }
+
+    /// Lets the first half of the request's body have its effect, then drops the connection without an answer; with HTTP/2
+    /// resets the stream.
+    pub fn cut_request(self) -> Fault {
+        self.does(Misdeed::CutRequest)
     }
 
     /// Sends half of the body, then drops the connection; with HTTP/2 resets the stream.
@@ -247,17 +267,20 @@ impl Trigger {
 }
 
 impl Matches {
-    /// Reports whether a request triggers the fault. `age` counts the requests since the fault was added, this one included.
-    pub(crate) fn holds(&self, age: u64, asked: &str, path: &str, path_and_query: &str) -> bool {
+    /// Reports whether a request triggers the fault. `age` counts the requests since the fault was added, this one included;
+    /// `others` counts those without an answer, without this one.
+    pub(crate) fn holds(&self, age: u64, others: usize, call: &Call) -> bool {
         match self {
             Self::From(first) => age >= *first,
+            Self::Beyond(most) => others >= *most,
             Self::Path { method, pattern } => {
                 let subject = if pattern.contains('?') {
-                    path_and_query
+                    call.target()
                 } else {
-                    path
+                    call.path.clone()
                 };
-                (method == "*" || method.eq_ignore_ascii_case(asked)) && glob(pattern, subject)
+                (method == "*" || method.eq_ignore_ascii_case(&call.method))
+                    && glob(pattern, &subject)
             }
         }
     }

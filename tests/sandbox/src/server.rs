@@ -25,6 +25,7 @@ const INTERNAL_ERROR: u32 = 2;
 pub(crate) const REQUEST_MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// A request with its whole body.
+#[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) version: Version,
     pub(crate) method: String,
@@ -64,6 +65,14 @@ impl Call {
             query: uri.query().map(parse_query).unwrap_or_default(),
             headers,
             body,
+        }
+    }
+
+    /// Returns the same request with the first half of its body.
+    fn cut(&self) -> Self {
+        Self {
+            body: self.body.slice(..self.body.len() / 2),
+            ..self.clone()
         }
     }
 
@@ -234,7 +243,7 @@ impl Work {
 
     /// Logs `call`, and applies its effect unless a fault prevents that.
     pub(crate) async fn answer(&self, call: &Call) -> Answer {
-        let (number, misdeed) = self.traffic.arrived(call);
+        let (request, misdeed) = self.traffic.arrived(call);
         let mut reply = match &misdeed {
             Some(Misdeed::Reset) => return Answer::Reset(INTERNAL_ERROR),
             Some(Misdeed::HangUp) => return Answer::Closed,
@@ -246,6 +255,10 @@ impl Work {
                 body: Bytes::from(body.clone()),
                 misdeed: None,
             },
+            Some(Misdeed::CutRequest) => {
+                (self.handler)(&call.cut());
+                return Answer::Reset(INTERNAL_ERROR);
+            }
             _ => (self.handler)(call),
         };
         let misdeed = misdeed.or(reply.misdeed.take());
@@ -257,7 +270,7 @@ impl Work {
             Some(Misdeed::Delay(time)) => tokio::time::sleep(*time).await,
             _ => (),
         }
-        self.traffic.answered(number, reply.status);
+        self.traffic.answered(request.number, reply.status);
         let afterwards = match misdeed {
             Some(Misdeed::Afterwards(afterwards)) => afterwards,
             _ => Afterwards::Nothing,
@@ -315,6 +328,7 @@ fn spoil(
             | Misdeed::HangUpLate
             | Misdeed::Refusal
             | Misdeed::Abandonment(_)
+            | Misdeed::CutRequest
             | Misdeed::Afterwards(_),
         ) => {}
     }

@@ -2,7 +2,7 @@
 
 use crate::faults::{Fault, Misdeed};
 use crate::server::Call;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One request to a server, in the order of arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,8 +70,23 @@ pub(crate) struct Traffic {
 struct State {
     connections: usize,
     count: u64,
+    /// The number of requests without an answer, and the highest that it was.
+    open: usize,
+    open_max: usize,
     requests: Vec<Request>,
     faults: Vec<Armed>,
+}
+
+/// A request without an answer. It is answered, or its client gone, when this is dropped.
+pub(crate) struct OpenRequest {
+    pub(crate) number: u64,
+    traffic: Arc<Traffic>,
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.traffic.lock().open -= 1;
+    }
 }
 
 struct Armed {
@@ -91,16 +106,22 @@ impl Traffic {
         self.lock().connections
     }
 
-    /// Logs the request; returns its number and the fault to apply.
-    pub(crate) fn arrived(&self, call: &Call) -> (u64, Option<Misdeed>) {
-        let target = call.target();
+    /// Returns the highest number of requests that had no answer at one time.
+    pub(crate) fn open_max(&self) -> usize {
+        self.lock().open_max
+    }
+
+    /// Logs the request; returns it with the fault to apply.
+    pub(crate) fn arrived(self: &Arc<Self>, call: &Call) -> (OpenRequest, Option<Misdeed>) {
         let mut state = self.lock();
         state.count += 1;
         let number = state.count;
+        let others = state.open;
+        state.open += 1;
+        state.open_max = state.open_max.max(state.open);
         let position = state.faults.iter().position(|armed| {
-            let age = number - armed.since;
             let matches = &armed.fault.trigger.matches;
-            matches.holds(age, &call.method, &call.path, &target)
+            matches.holds(number - armed.since, others, call)
         });
         let misdeed = position.map(|position| {
             let armed = &mut state.faults[position];
@@ -118,13 +139,17 @@ impl Traffic {
             method: call.method.clone(),
             version: call.version,
             host: call.host.clone(),
-            path: target,
+            path: call.target(),
             status: None,
             authorization: Authorization::of(call.header("authorization")),
             body_length: call.body.len(),
             faulty: misdeed.is_some(),
         });
-        (number, misdeed)
+        let open = OpenRequest {
+            number,
+            traffic: Arc::clone(self),
+        };
+        (open, misdeed)
     }
 
     pub(crate) fn answered(&self, number: u64, status: u16) {
@@ -156,7 +181,9 @@ impl Traffic {
     }
 
     pub(crate) fn clear_requests(&self) {
-        self.lock().requests.clear();
+        let mut state = self.lock();
+        state.requests.clear();
+        state.open_max = 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -15,8 +15,10 @@ use crate::sigstore::{Authority, Key, pem};
 const VARIABLE: &str = "MANIFEST_SEAL_TEST_TRANSPORT";
 
 /// Hosts that resolve to this machine in tests, besides those of the hosted registries. `*.test` is reserved.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 12] = [
     "localhost",
+    "plain.test",
+    "crowded.test",
     "guarded.test",
     "harbor.test",
     "other.test",

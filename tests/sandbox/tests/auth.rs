@@ -149,6 +149,25 @@ async fn bearer_tokens_end() {
 }
 
 #[tokio::test]
+async fn bearer_tokens_end_with_a_number_of_bytes() {
+    let options = Options::new().bearer("octocat", "hunter2");
+    let registry = Registry::start(options.token_bytes(10));
+    let known = Some(("octocat", "hunter2"));
+    let scope = format!("repository:{NAME}:pull,push");
+    let push = token(&registry, &scope, known).await.unwrap();
+    let url = format!("http://{}/v2/{NAME}/blobs/uploads/", registry.address());
+    let send = async |body: &'static str| {
+        let post = Client::new().post(&url).bearer_auth(&push).body(body);
+        post.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(send("1234").await, 202);
+    assert_eq!(send("123456").await, 202);
+    assert_eq!(send("").await, 202);
+    assert_eq!(send("1").await, 401);
+    assert_eq!(send("").await, 401);
+}
+
+#[tokio::test]
 async fn identity_token_is_traded_by_post() {
     let registry = Registry::start(Options::new().bearer("octocat", "hunter2"));
     registry.push_image(NAME, "linux/amd64", Kind::Oci);

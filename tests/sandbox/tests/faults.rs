@@ -229,3 +229,17 @@ async fn works_beside_many_clients() {
     numbers.dedup();
     assert_eq!(numbers, (1..=64).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn cut_request_has_half_an_effect() {
+    let (registry, _) = start();
+    let uploads = format!("http://{}/v2/{NAME}/blobs/uploads/", registry.address());
+    let begun = Client::new().post(uploads).send().await.unwrap();
+    let place = header(&begun, "location").unwrap();
+    let place = format!("http://{}{place}", registry.address());
+    registry.fault(Fault::on("PATCH", "*").cut_request());
+    let cut = Client::new().patch(&place).body("12345678").send().await;
+    assert!(cut.is_err(), "{cut:?}");
+    let status = Client::new().get(&place).send().await.unwrap();
+    assert_eq!(header(&status, "range"), Some("0-3"));
+}

@@ -169,7 +169,14 @@ async fn blobs_go_up_whole_in_chunks_and_by_mount() {
         (part.status().as_u16(), header(&part, "range")),
         (202, "0-2")
     );
-    let place = header(&part, "location").to_owned();
+    let stale = ask(&registry, Method::PATCH, &place, "", b"lo").await;
+    assert_eq!(code(stale).await, (416, "RANGE_INVALID".into()));
+    let status = ask(&registry, Method::GET, &place, "", b"").await;
+    assert_eq!(
+        (status.status().as_u16(), header(&status, "range")),
+        (204, "0-2")
+    );
+    let place = header(&status, "location").to_owned();
     let put = format!("{place}&digest={HELLO}");
     assert_eq!(
         ask(&registry, Method::PUT, &put, "", b"lo").await.status(),

@@ -10,9 +10,11 @@ use super::Means;
 use crate::domain::{Digest, FullTag, MediaType, Reference, Repository};
 
 /// Every host that receives requests. All of them are the one server.
-pub(super) const HOSTS: [&str; 15] = [
+pub(super) const HOSTS: [&str; 17] = [
     "registry.test",
     "other.test",
+    "plain.test",
+    "crowded.test",
     "storage.test",
     "guarded.test",
     "posted.test",
@@ -52,6 +54,7 @@ pub(super) enum Ask {
     UploadThatFails,
     Referrers,
     Delete(&'static str),
+    DeleteTagAlone(&'static str),
 }
 
 /// Runs an operation. `address` is that of the server itself.
@@ -113,7 +116,8 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
             Ok(Referrers::NoApi) => Means::OtherWay,
             Err(_) => Means::Unknown,
         },
-        Ask::Delete(host) => delete(registry, &at(host)).await,
+        Ask::Delete(host) => delete(registry, &at(host), MayDelete::Manifest).await,
+        Ask::DeleteTagAlone(host) => delete(registry, &at(host), MayDelete::Tags).await,
     }
 }
 
@@ -200,16 +204,14 @@ async fn may_be_new(registry: &Registry) -> Means {
     }
 }
 
-async fn delete(registry: &Registry, repository: &Repository) -> Means {
-    // Some services are recognized only by the challenge in an earlier response.
-    let _ = registry.manifest_digest(repository, &tag("v1")).await;
+async fn delete(registry: &Registry, repository: &Repository, may_delete: MayDelete) -> Means {
     let digest = Digest::of(MANIFEST);
     let tags = ["v1".parse().unwrap()];
     let deletion = TagDeletion {
         repository,
         digest: &digest,
         tags: &tags,
-        may_delete: MayDelete::Manifest,
+        may_delete,
     };
     if delete_tags(registry, deletion).await.is_empty() {
         Means::Done

@@ -5,7 +5,7 @@ use super::Means::{Absent, Done, OtherWay, Unknown};
 use super::Says::{Denied, NotThere, Right, Unsupported};
 use super::asks::{Ask, BLOB, LARGE};
 use super::row::{NO_BLOB, NO_NAME, Row, USUAL, deleted, is, stored, token};
-use super::well::{aws_login, stated, target_of_aws, versions};
+use super::well::{aws_login, described_image, stated, target_of_aws, versions};
 use crate::http::tests::server::Reply;
 
 pub(super) const ROWS: &[Row] = &[
@@ -311,8 +311,17 @@ pub(super) const ROWS: &[Row] = &[
         ..USUAL
     },
     Row {
+        request: "HEAD tag before its deletion, and GET where that leaves it open",
+        ask: Ask::Delete("plain.test"),
+        is_it: |seen| seen.target.contains("/manifests/v1") && seen.method != "DELETE",
+        right: stated,
+        means: token,
+        has_body: false,
+        ..USUAL
+    },
+    Row {
         request: "DELETE manifest by tag",
-        ask: Ask::Delete("registry.test"),
+        ask: Ask::Delete("plain.test"),
         is_it: |seen| is(seen, "DELETE", "/manifests/v1"),
         means: |status, says| match (status, says) {
             // If the registry refuses, the deletion by digest follows, which succeeds.
@@ -354,6 +363,34 @@ pub(super) const ROWS: &[Row] = &[
             _ => Unknown,
         },
         has_body: false,
+        ..USUAL
+    },
+    Row {
+        request: "DELETE placeholder, before a tag points to it and afterwards",
+        ask: Ask::Delete("crowded.test"),
+        is_it: |seen| is(seen, "DELETE", "/manifests/sha256:"),
+        means: |status, _| {
+            // The registry must have deleted what it has just stored.
+            if matches!(status, 200 | 202 | 204) {
+                Done
+            } else {
+                Unknown
+            }
+        },
+        ..USUAL
+    },
+    Row {
+        request: "PUT placeholder by digest",
+        ask: Ask::Delete("crowded.test"),
+        is_it: |seen| is(seen, "PUT", "/manifests/sha256:"),
+        means: |status, _| stored(status),
+        ..USUAL
+    },
+    Row {
+        request: "PUT placeholder by tag",
+        ask: Ask::Delete("crowded.test"),
+        is_it: |seen| is(seen, "PUT", "/manifests/v1"),
+        means: |status, _| stored(status),
         ..USUAL
     },
     Row {
@@ -412,6 +449,14 @@ pub(super) const ROWS: &[Row] = &[
             (200, Right | NotThere | Denied | Unsupported) => Done,
             _ => Unknown,
         },
+        ..USUAL
+    },
+    Row {
+        request: "ECR: DescribeImages, before a tag of an image that must stay is deleted",
+        ask: Ask::DeleteTagAlone("123456789012.dkr.ecr.eu-west-1.amazonaws.com"),
+        is_it: |seen| target_of_aws(seen).ends_with("DescribeImages"),
+        right: || Reply::new(200).body(described_image()),
+        means: token,
         ..USUAL
     },
     Row {

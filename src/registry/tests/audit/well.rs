@@ -24,6 +24,12 @@ pub(super) fn aws_login() -> String {
         .to_string()
 }
 
+/// Returns AWS's description of the index, which has another tag.
+pub(super) fn described_image() -> String {
+    let digest = Digest::of(MANIFEST).to_string();
+    json!({"imageDetails": [{"imageDigest": digest, "imageTags": ["v1", "theirs"]}]}).to_string()
+}
+
 pub(super) fn target_of_aws(seen: &Seen) -> &str {
     seen.header("x-amz-target").unwrap_or_default()
 }
@@ -98,6 +104,10 @@ pub(super) fn well(seen: &Seen) -> Reply {
         ("GET", target) if target.contains("/referrers/") => {
             index_reply().header("link", r#"<?page=2>; rel="next""#)
         }
+        ("GET", target) if target.contains("/tags/list") && seen.host() == "crowded.test" => {
+            let tags: Vec<String> = (1..100).map(|number| format!("v{number}")).collect();
+            Reply::new(200).body(json!({ "tags": tags }).to_string())
+        }
         ("GET", target) if target.contains("/tags/list") => {
             Reply::new(200).body(r#"{"tags":["v1","theirs"]}"#)
         }
@@ -109,12 +119,18 @@ pub(super) fn well(seen: &Seen) -> Reply {
             index_reply().body(r#"{"manifests":[]}"#)
         }
         ("GET" | "HEAD", _) => index_reply(),
-        ("DELETE", target) if target.contains("other.test") && target.contains("/manifests/v1") => {
+        ("DELETE", target)
+            if target.contains("/manifests/v1")
+                && ["other.test", "crowded.test"].contains(&seen.host()) =>
+        {
             Reply::new(405)
         }
         ("DELETE", _) => Reply::new(204),
         ("POST", _) if target_of_aws(seen).ends_with("GetAuthorizationToken") => {
             Reply::new(200).body(aws_login())
+        }
+        ("POST", _) if target_of_aws(seen).ends_with("DescribeImages") => {
+            Reply::new(200).body(described_image())
         }
         ("POST", _) => Reply::new(200).body(r#"{"failures":[]}"#),
         _ => Reply::new(500),

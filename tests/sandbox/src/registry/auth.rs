@@ -21,6 +21,7 @@ pub(crate) struct Tokens {
     scheme: &'static str,
     auth: Auth,
     lifetime: Duration,
+    bytes_max: usize,
     anonymous_pull: bool,
     habits: Habits,
     /// The actions that the user may get; `None` for all.
@@ -39,6 +40,8 @@ struct Grant {
     /// The actions that the token may allow; `None` for all.
     at_most: Option<Vec<String>>,
     until: Instant,
+    /// The number of bytes that may still be sent with the token.
+    bytes_left: usize,
 }
 
 /// A repository and the actions needed there.
@@ -58,6 +61,7 @@ impl Tokens {
             scheme: options.transport.scheme(),
             auth: options.auth.clone(),
             lifetime: options.token_lifetime,
+            bytes_max: options.token_bytes,
             anonymous_pull: options.anonymous_pull,
             habits: options.habits.clone(),
             grants: options.grants.clone(),
@@ -156,12 +160,19 @@ impl Tokens {
             .map(|(_, token)| token);
         let error = match sent {
             None => None,
-            Some(token) => match self.lock().live.get(token) {
-                Some(grant) if grant.until <= Instant::now() => Some("invalid_token"),
-                Some(grant) if needed.iter().all(|need| grant.allows(need)) => return Ok(()),
-                Some(_) => Some("insufficient_scope"),
-                None => Some("invalid_token"),
-            },
+            Some(token) => {
+                let mut issued = self.lock();
+                let grant = issued.live.get_mut(token);
+                let grant = grant.map(|grant| {
+                    let allows = needed.iter().all(|need| grant.allows(need));
+                    (grant.outlives(call.body.len()), allows)
+                });
+                match grant {
+                    Some((true, true)) => return Ok(()),
+                    Some((true, false)) => Some("insufficient_scope"),
+                    Some((false, _)) | None => Some("invalid_token"),
+                }
+            }
         };
         let own_way = match error {
             Some("insufficient_scope") => self.habits.powerless,
@@ -229,6 +240,7 @@ impl Tokens {
             scopes,
             at_most,
             until: Instant::now() + self.lifetime,
+            bytes_left: self.bytes_max,
         };
         issued.live.insert(token.clone(), grant);
         let mut body = Map::new();
@@ -247,6 +259,15 @@ impl Tokens {
 }
 
 impl Grant {
+    /// Reports whether the token is still valid after a request with this many bytes.
+    fn outlives(&mut self, bytes: usize) -> bool {
+        match self.bytes_left.checked_sub(bytes) {
+            Some(left) => self.bytes_left = left,
+            None => self.until = Instant::now(),
+        }
+        self.until > Instant::now()
+    }
+
     fn allows(&self, (repository, actions): &Need) -> bool {
         actions.iter().all(|action| {
             let may = |most: &Vec<String>| most.iter().any(|own| own == action);

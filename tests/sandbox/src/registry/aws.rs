@@ -22,8 +22,8 @@ pub(crate) struct Keys {
     pub(crate) may_log_in: bool,
 }
 
-/// Answers `GetAuthorizationToken` and `BatchDeleteImage` of both services, nothing else. AWS's JSON services refuse with
-/// 400.
+/// Answers `GetAuthorizationToken`, `BatchDeleteImage` and `DescribeImages` of both services, nothing else. AWS's JSON
+/// services refuse with 400.
 pub(crate) fn answer(
     keys: &Keys,
     password: &str,
@@ -33,8 +33,8 @@ pub(crate) fn answer(
 ) -> Option<Reply> {
     let (target, action) = call.header("x-amz-target")?.split_once('.')?;
     let service = match (target, action) {
-        (PRIVATE, "GetAuthorizationToken" | "BatchDeleteImage") => "ecr",
-        (PUBLIC, "GetAuthorizationToken" | "BatchDeleteImage") => "ecr-public",
+        (PRIVATE, "GetAuthorizationToken" | "BatchDeleteImage" | "DescribeImages") => "ecr",
+        (PUBLIC, "GetAuthorizationToken" | "BatchDeleteImage" | "DescribeImages") => "ecr-public",
         _ => return Some(refused("UnknownOperationException", "")),
     };
     if let Err(reason) = check(keys, service, call) {
@@ -48,6 +48,9 @@ pub(crate) fn answer(
             return Some(refused("AccessDeniedException", &message));
         }
         return Some(delete(service, call, store));
+    }
+    if action == "DescribeImages" {
+        return Some(describe(service, call, store));
     }
     if !keys.may_log_in {
         let message = format!(
@@ -72,23 +75,10 @@ pub(crate) fn answer(
 /// Deletes tags. Sources: `API_BatchDeleteImage` of both services (request; each failure is listed under 200; the last
 /// tag deletes its image); `API_ImageFailure` (codes).
 fn delete(service: &str, call: &Call, store: &mut Store) -> Reply {
-    let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
-    if service == "ecr" && asked["registryId"] != "123456789012" {
-        return refused("InvalidParameterException", "registryId");
-    }
-    let name = asked["repositoryName"].as_str().unwrap_or_default();
-    // The public service omits the account's alias from the name; here that is the first part of the path.
-    let name = if service == "ecr" {
-        name.to_owned()
-    } else {
-        format!("octo-org/{name}")
+    let (asked, name) = match asked(service, call, store) {
+        Ok(asked) => asked,
+        Err(refusal) => return refusal,
     };
-    if !store.knows(&name) {
-        return refused(
-            "RepositoryNotFoundException",
-            &format!("The repository with name '{name}' does not exist"),
-        );
-    }
     let (mut deleted, mut failures) = (Vec::new(), Vec::new());
     for image in asked["imageIds"].as_array().into_iter().flatten() {
         let tag = image["imageTag"].as_str().unwrap_or_default();
@@ -116,6 +106,50 @@ fn delete(service: &str, call: &Call, store: &mut Store) -> Reply {
     }
     let body = json!({"imageIds": deleted, "failures": failures});
     Reply::new(200).body("application/x-amz-json-1.1", body.to_string())
+}
+
+/// Describes images by digest. Source: `API_DescribeImages` and `API_ImageDetail` of both services.
+fn describe(service: &str, call: &Call, store: &Store) -> Reply {
+    let (asked, name) = match asked(service, call, store) {
+        Ok(asked) => asked,
+        Err(refusal) => return refusal,
+    };
+    let mut details = Vec::new();
+    for image in asked["imageIds"].as_array().into_iter().flatten() {
+        let digest = image["imageDigest"].as_str().unwrap_or_default();
+        if store.manifest(&name, digest).is_none() {
+            let message = format!("The image with imageId {image} does not exist");
+            return refused("ImageNotFoundException", &message);
+        }
+        let tags = store.tags(&name).into_iter();
+        let tags: Vec<String> = tags
+            .filter(|(_, held)| held == digest)
+            .map(|(tag, _)| tag)
+            .collect();
+        details.push(json!({"repositoryName": name, "imageDigest": digest, "imageTags": tags}));
+    }
+    let body = json!({ "imageDetails": details });
+    Reply::new(200).body("application/x-amz-json-1.1", body.to_string())
+}
+
+/// Returns the content of a request, and the name of its repository.
+fn asked(service: &str, call: &Call, store: &Store) -> Result<(Value, String), Reply> {
+    let asked: Value = serde_json::from_slice(&call.body).unwrap_or_default();
+    if service == "ecr" && asked["registryId"] != "123456789012" {
+        return Err(refused("InvalidParameterException", "registryId"));
+    }
+    let name = asked["repositoryName"].as_str().unwrap_or_default();
+    // The public service omits the account's alias from the name; here that is the first part of the path.
+    let name = if service == "ecr" {
+        name.to_owned()
+    } else {
+        format!("octo-org/{name}")
+    };
+    if store.knows(&name) {
+        return Ok((asked, name));
+    }
+    let message = format!("The repository with name '{name}' does not exist");
+    Err(refused("RepositoryNotFoundException", &message))
 }
 
 fn is_child(store: &Store, name: &str, digest: &str) -> bool {

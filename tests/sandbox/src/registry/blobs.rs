@@ -93,7 +93,10 @@ pub(crate) fn upload(
         );
     };
     let length = upload.bytes.len();
+    let is_stale = |call: &Call| call.query("_state") != Some(&length.to_string());
     match call.method.as_str() {
+        // Like distribution 3: the location of an earlier answer is of no use.
+        "PATCH" | "PUT" if is_stale(call) => refuse(416, "RANGE_INVALID", "upload state is stale"),
         "GET" => Ok(progress(204, name, id, length)),
         "DELETE" => {
             store.end_upload(id);

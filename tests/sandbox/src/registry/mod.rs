@@ -281,6 +281,11 @@ impl Registry {
         self.server.traffic.connections()
     }
 
+    /// Returns the highest number of requests that had no answer at one time, since the log was cleared.
+    pub fn open_max(&self) -> usize {
+        self.server.traffic.open_max()
+    }
+
     /// Clears the log of requests.
     pub fn clear_requests(&self) {
         self.server.traffic.clear_requests();

@@ -60,6 +60,7 @@ pub struct Options {
     pub(crate) lag: u32,
     pub(crate) page_size: usize,
     pub(crate) token_lifetime: Duration,
+    pub(crate) token_bytes: usize,
     pub(crate) anonymous_pull: bool,
     pub(crate) habits: Habits,
     pub(crate) aws: Option<Keys>,
@@ -88,6 +89,7 @@ impl Default for Options {
             lag: 0,
             page_size: 1000,
             token_lifetime: Duration::from_mins(5),
+            token_bytes: usize::MAX,
             anonymous_pull: false,
             habits: Habits::default(),
             aws: None,
@@ -259,6 +261,14 @@ impl Options {
     #[must_use]
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
+        self
+    }
+
+    /// Ends each token once more than this many bytes were sent with it, before the request with the last of them is
+    /// answered: a line of constant speed, and a registry that looks at the token after the upload, as GitLab does.
+    #[must_use]
+    pub fn token_bytes(mut self, bytes: usize) -> Self {
+        self.token_bytes = bytes;
         self
     }
 

@@ -14,7 +14,7 @@ use super::new_repository::seen;
 use super::publish_source::{FoundImages, find_images};
 use super::source_gate::SourceGate;
 use super::tags::{PreWriteCheck, TagLookup, look_up_tags, report_step, write_tags};
-use super::verify::{VerifySubject, policy_from_inputs, verify_image};
+use super::verify::{SignatureGate, policy_from_inputs};
 use super::versions::{VersionProof, Versions};
 use crate::context::{Context, REQUESTS_PARALLEL, RecordWriter};
 use crate::copy::CopyError;
@@ -24,9 +24,9 @@ use crate::copy::referrer_copier::ReferrerCopier;
 use crate::copy::referrer_filter::ReferrerFilter;
 use crate::copy::source::{KnownSource, Source};
 use crate::domain::{
-    Digest, FullTag, Manifest, ManifestKind, Policy, Reference, Repository, TagContent, chain_text,
+    Digest, FullTag, Manifest, ManifestKind, Reference, Repository, TagContent, chain_text,
 };
-use crate::inputs::{Depth, Mode, Publish};
+use crate::inputs::{Mode, Publish};
 use crate::outcome::{
     CopiedContent, DestinationOutcome, DestinationState, IndexOutcome, Outcome, ReferrerOutcome,
     TagOutcome,
@@ -35,7 +35,7 @@ use crate::plan::{
     NAME, Newer, SeenTag, TagKind, TagStep, Vouched, contents_of, decide_published, version_made,
 };
 use crate::referrers::{PendingSettle, Writers};
-use crate::registry::has_no_tags;
+use crate::registry::{SharedReads, SharingDestination, has_no_tags};
 use crate::signatures::VerifyingContext;
 
 /// The maximum number of lists, and of referrers, that the log names.
@@ -131,9 +131,14 @@ pub(super) async fn publish(
     note_steps(&known, &tagged, &newer, outcome)?;
     report_steps(context, outcome);
     if let Some((depth, policy, verifying)) = &gate {
-        for subject in subjects(publish, &found, *depth, policy) {
-            verify_image(context, &subject, verifying, record_writer, outcome).await?;
-        }
+        let gate = SignatureGate {
+            context,
+            verifying_context: verifying,
+            policy,
+            record: record_writer,
+        };
+        let images = found.at(&publish.destinations);
+        gate.check(&images, *depth, outcome).await?;
         outcome.verified = true;
     }
     record_writer.save(outcome)?;
@@ -144,24 +149,6 @@ pub(super) async fn publish(
     tagged?;
     settled?;
     Ok(record_writer.save(outcome)?)
-}
-
-/// Returns the copies of the images that must be signed.
-fn subjects<'a>(
-    publish: &'a Publish,
-    found: &'a FoundImages,
-    depth: Depth,
-    policy: &'a Policy,
-) -> impl Iterator<Item = VerifySubject<'a>> {
-    publish.destinations.iter().flat_map(move |repository| {
-        let images = found.images.iter();
-        images.map(move |image| VerifySubject {
-            repository,
-            image,
-            depth,
-            policy,
-        })
-    })
 }
 
 /// Returns the repositories without any tag.
@@ -311,8 +298,13 @@ impl<'a> PublishSteps<'a, '_> {
     ) -> Result<CopiedEverywhere<'a>, CommandError> {
         self.context.events.step("Copy");
         let shared = RefCell::new(&mut *outcome);
-        let each = destinations.iter().map(|repository| async {
-            let (mut copied, ended) = self.copy(repository, &shared).await;
+        let reads = &SharedReads::among(destinations.len());
+        let each = destinations
+            .iter()
+            .enumerate()
+            .map(|(number, repository)| (repository, reads.destination(number)));
+        let each = each.map(|(repository, sharing)| async {
+            let (mut copied, ended) = self.copy(repository, sharing, &shared).await;
             let ended = match ended {
                 Ok(CopiedImages { lists, check }) => {
                     let written = write_lists(self.context, self.filter, lists).await;
@@ -357,6 +349,7 @@ impl<'a> PublishSteps<'a, '_> {
     async fn copy(
         &self,
         to: &'a Repository,
+        sharing: SharingDestination<'_>,
         outcome: &RefCell<&mut Outcome>,
     ) -> (CopiedContent, Result<CopiedImages<'a>, CopyError>) {
         let (context, found) = (self.context, self.found);
@@ -371,8 +364,9 @@ impl<'a> PublishSteps<'a, '_> {
             }
             Ok(())
         };
-        let copier =
-            Copier::new(context, sources, to, DestinationCheck::Deep).on_creation(&on_creation);
+        let copier = Copier::new(context, sources, to, DestinationCheck::Deep)
+            .on_creation(&on_creation)
+            .sharing(sharing);
         held(self.lookups, to).for_each(|held| copier.note_existing(held.digest()));
         found
             .images

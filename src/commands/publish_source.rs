@@ -35,6 +35,18 @@ impl FoundImages {
         })
     }
 
+    /// Returns the copies of the images in these repositories.
+    pub(crate) fn at<'a>(
+        &'a self,
+        repositories: &'a [Repository],
+    ) -> Vec<(&'a Repository, &'a Manifest)> {
+        let images = || self.images.iter().map(|image| &**image);
+        let copies = repositories
+            .iter()
+            .flat_map(|repository| images().map(move |image| (repository, image)));
+        copies.collect()
+    }
+
     /// Checks that it is clear which image gets the tags: the only image, or the only index.
     pub(crate) fn check_taggable(&self) -> Result<(), CommandError> {
         let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();

@@ -1,5 +1,6 @@
 //! The gate of `publish` at the source: signatures are checked before a byte is written.
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::publish_source::FoundImages;
@@ -51,9 +52,11 @@ impl SourceGate<'_> {
 
     async fn signers(&self, depth: Depth) -> Result<Vec<Verified>, CommandError> {
         let mut waiting: Vec<Digest> = Vec::new();
-        for image in &self.found.images {
-            let read = async |child: &Descriptor| self.read(&child.digest).await;
-            for subject in children_by(image, depth, read).await? {
+        let read = async |child: &Descriptor| self.read(&child.digest).await;
+        let images = self.found.images.iter();
+        let subjects = images.map(|image| children_by(image, depth, &read));
+        for subjects in try_join_all(subjects).await? {
+            for subject in subjects {
                 // Before a byte is written, and before any wait for a signature that cannot appear.
                 check_signable(&subject.digest)?;
                 if !waiting.contains(&subject.digest) {

@@ -17,8 +17,8 @@ use crate::registry::{
     Guard, Probe, RegistryError, Replaced, TAGS_MAX, TagRead, WriteRule, may_put_tags, put_tags,
 };
 
-/// The shortest wait that makes conflicts of concurrent runs visible. It covers the time between the last read of a tag
-/// by another run and its write. Measured with 8 concurrent runs that want one tag for different images.
+/// The longest time between the last read of a tag and the start of its write, and the shortest wait that makes conflicts
+/// of concurrent runs visible. Measured with 8 concurrent runs that want one tag for different images.
 const RACE_WINDOW: Duration = Duration::from_millis(100);
 
 /// The result of reading a tag.
@@ -141,12 +141,14 @@ impl PreWriteCheck {
         self.unused.append(&mut other.unused);
     }
 
-    /// Removes the tags that were read so long ago that they have to be read again. Returns the time at which the first
-    /// read of the others began.
-    fn retain_recent(&mut self) -> Option<Instant> {
-        self.read
-            .retain(|_, (began, _)| began.elapsed() <= RACE_WINDOW * 2);
-        self.read.values().map(|(began, _)| *began).min()
+    /// Removes the tags that were read so long ago that they have to be read again.
+    fn retain_recent(&mut self) {
+        let unused = &self.unused;
+        self.read.retain(|tag, (began, _)| {
+            let is_contested = !unused.contains(&tag.repository);
+            let longest = RACE_WINDOW * if is_contested { 1 } else { 2 };
+            began.elapsed() <= longest
+        });
     }
 
     /// Reports whether other runs may write these tags at the same time.
@@ -189,17 +191,18 @@ async fn write_fixed(
     if fixed.is_empty() {
         return Ok(());
     }
-    let began = check.retain_recent().unwrap_or_else(Instant::now);
+    check.retain_recent();
     let foreign = foreign_contents(context, fixed, &check.read).await?;
     fail_on_conflicts(foreign, target, outcome)?;
+    let began = Instant::now();
     let written = write_all(context, record_writer, target, fixed, outcome).await?;
     // A tag that changed before it was written was written by another run.
     let foreign = foreign_contents(context, &written.changed, &BTreeMap::new()).await?;
     fail_on_conflicts(foreign, target, outcome)?;
-    // Another run may have read the tags before this write. After as long a wait, its own write is visible. A registry
-    // that honours conditions refuses its write.
+    // Another run may have read the tags before this write. Its own write is visible after this wait, even if it takes twice
+    // as long as this one. A registry that honours conditions refuses its write.
     if !written.is_guarded && check.has_other_writers(fixed) {
-        tokio::time::sleep(RACE_WINDOW.max(began.elapsed())).await;
+        tokio::time::sleep(RACE_WINDOW + began.elapsed() * 2).await;
     }
     wait_until_visible(context, fixed, &written.together, target, outcome).await
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 
+use futures_util::future::try_join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::subjects::{TagUse, find_image, with_children};
@@ -36,7 +37,7 @@ enum SubjectVerdict {
 #[derive(Default)]
 struct VerifyRound {
     /// Subjects without a signature yet, with the reasons why visible signatures were refused.
-    waiting: Vec<(Descriptor, RefusalSummary)>,
+    waiting: Vec<(Subject, RefusalSummary)>,
     /// Subjects that are signed, but not as required.
     wrong: Vec<RefusedSubject>,
     /// The error that left a subject without a verdict.
@@ -55,104 +56,101 @@ pub(super) async fn verify(
     let policy = policy_from_inputs(&verify.policy)?;
     let image = find_image(context, &verify.image, TagUse::Inspects);
     let (manifest, verifying_context) = tokio::try_join!(image, verifying_context)?;
-    let subject_image = VerifySubject {
-        repository: &verify.image.repository,
-        image: &manifest,
-        depth: verify.depth,
+    let gate = SignatureGate {
+        context,
+        verifying_context: &verifying_context,
         policy: &policy,
+        record,
     };
-    verify_image(context, &subject_image, &verifying_context, record, outcome).await?;
+    let image = (&verify.image.repository, &manifest);
+    gate.check(&[image], verify.depth, outcome).await?;
     outcome.verified = true;
     Ok(())
 }
 
-/// The image that must be signed, and the required signer.
-pub(super) struct VerifySubject<'a> {
-    pub(super) repository: &'a Repository,
-    pub(super) image: &'a Manifest,
-    pub(super) depth: Depth,
+/// The required signer of images, and the values that each check needs.
+pub(super) struct SignatureGate<'a> {
+    pub(super) context: &'a ReadContext,
+    pub(super) verifying_context: &'a VerifyingContext,
     pub(super) policy: &'a Policy,
-}
-
-/// Checks an existing image, and its children if they are wanted.
-pub(super) async fn verify_image(
-    context: &ReadContext,
-    subject_image: &VerifySubject<'_>,
-    verifying_context: &VerifyingContext,
-    record: &RecordReader,
-    outcome: &mut Outcome,
-) -> Result<(), CommandError> {
-    let (repository, image) = (subject_image.repository, subject_image.image);
-    let gate = SignatureGate {
-        context,
-        repository,
-        verifying_context,
-        policy: subject_image.policy,
-        record,
-    };
-    let mut waiting = with_children(context, repository, image, subject_image.depth).await?;
-    // Two images of a record may share children.
-    waiting.retain(|subject| !outcome.subjects.contains(&gate.subject(subject)));
-    let subjects = waiting.iter().map(|subject| gate.subject(subject));
-    outcome.subjects.extend(subjects);
-    let unsignable: Vec<RefusedSubject> = waiting
-        .iter()
-        .filter(|subject| check_signable(&subject.digest).is_err())
-        .map(|subject| RefusedSubject {
-            image: repository.at(&subject.digest).to_string(),
-            reasons: vec![UNSIGNABLE.to_owned()],
-            unmet: BTreeSet::new(),
-        })
-        .collect();
-    if !unsignable.is_empty() {
-        return Err(gate.refusal(unsignable));
-    }
-    let mut attempt = 1;
-    loop {
-        let round = gate.check_round(waiting, outcome).await?;
-        if !round.wrong.is_empty() {
-            return Err(gate.refusal(round.wrong));
-        }
-        if round.waiting.is_empty() {
-            return Ok(());
-        }
-        if attempt >= context.retry_policy.max_attempts {
-            let unsigned = round.waiting.into_iter();
-            let unsigned = unsigned.map(|(subject, reasons)| gate.refused(&subject, &reasons));
-            return Err(round
-                .last_error
-                .unwrap_or_else(|| gate.refusal(unsigned.collect())));
-        }
-        attempt += 1;
-        let why = round
-            .last_error
-            .map_or("no signature is visible yet".to_owned(), |error| {
-                chain_text(&error)
-            });
-        let what = repository.at(image.digest());
-        context.pause(&what.to_string(), &why).await;
-        waiting = round
-            .waiting
-            .into_iter()
-            .map(|(subject, _)| subject)
-            .collect();
-    }
-}
-
-/// The values that each check of a subject needs.
-struct SignatureGate<'a> {
-    context: &'a ReadContext,
-    repository: &'a Repository,
-    verifying_context: &'a VerifyingContext,
-    policy: &'a Policy,
-    record: &'a RecordReader,
+    pub(super) record: &'a RecordReader,
 }
 
 impl SignatureGate<'_> {
+    /// Checks existing images, each in its repository, and their children if they are wanted. All are checked at once.
+    pub(super) async fn check(
+        &self,
+        images: &[(&Repository, &Manifest)],
+        depth: Depth,
+        outcome: &mut Outcome,
+    ) -> Result<(), CommandError> {
+        let mut waiting = self.subjects(images, depth).await?;
+        outcome.subjects.extend(waiting.iter().cloned());
+        let (signable, unsignable): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|subject| check_signable(&subject.digest).is_ok());
+        if !unsignable.is_empty() {
+            let refused = unsignable.iter().map(|subject| RefusedSubject {
+                image: subject.repository.at(&subject.digest).to_string(),
+                reasons: vec![UNSIGNABLE.to_owned()],
+                unmet: BTreeSet::new(),
+            });
+            return Err(self.refusal(refused.collect()));
+        }
+        waiting = signable;
+        let mut attempt = 1;
+        loop {
+            let round = self.check_round(waiting, outcome).await?;
+            if !round.wrong.is_empty() {
+                return Err(self.refusal(round.wrong));
+            }
+            let Some((first, _)) = round.waiting.first() else {
+                return Ok(());
+            };
+            if attempt >= self.context.retry_policy.max_attempts {
+                let unsigned = round.waiting.iter();
+                let unsigned = unsigned.map(|(subject, reasons)| refused(subject, reasons));
+                return Err(round
+                    .last_error
+                    .unwrap_or_else(|| self.refusal(unsigned.collect())));
+            }
+            attempt += 1;
+            let why = round
+                .last_error
+                .map_or("no signature is visible yet".to_owned(), |error| {
+                    chain_text(&error)
+                });
+            let what = first.repository.at(&first.digest);
+            self.context.pause(&what.to_string(), &why).await;
+            let still = round.waiting.into_iter();
+            waiting = still.map(|(subject, _)| subject).collect();
+        }
+    }
+
+    /// Returns the images and, if they are wanted, their children, each once: two images of a record may share some.
+    async fn subjects(
+        &self,
+        images: &[(&Repository, &Manifest)],
+        depth: Depth,
+    ) -> Result<Vec<Subject>, CommandError> {
+        let reads = images.iter().map(async |(repository, image)| {
+            let all = with_children(self.context, repository, image, depth).await?;
+            let subjects = all.into_iter().map(|Descriptor { digest, .. }| Subject {
+                repository: (*repository).clone(),
+                digest,
+            });
+            Ok::<_, CommandError>(subjects.collect::<Vec<_>>())
+        });
+        let mut seen = BTreeSet::new();
+        let mut all = try_join_all(reads).await?.concat();
+        all.retain(|subject| seen.insert(subject.clone()));
+        Ok(all)
+    }
+
     /// Checks all subjects concurrently. An error that a retry cannot cure ends the run.
     async fn check_round(
         &self,
-        subjects: Vec<Descriptor>,
+        subjects: Vec<Subject>,
         outcome: &mut Outcome,
     ) -> Result<VerifyRound, CommandError> {
         let reads = subjects.iter().map(|subject| self.verdict(subject));
@@ -172,7 +170,7 @@ impl SignatureGate<'_> {
                 }
                 Ok(SubjectVerdict::NotYet(reasons)) => round.waiting.push((subject, reasons)),
                 Ok(SubjectVerdict::Wrong(reasons)) => {
-                    round.wrong.push(self.refused(&subject, &reasons));
+                    round.wrong.push(refused(&subject, &reasons));
                 }
                 Err(error) if error.is_final() => return Err(error),
                 Err(error) => {
@@ -184,11 +182,11 @@ impl SignatureGate<'_> {
         Ok(round)
     }
 
-    async fn verdict(&self, subject: &Descriptor) -> Result<SubjectVerdict, CommandError> {
+    async fn verdict(&self, subject: &Subject) -> Result<SubjectVerdict, CommandError> {
         let verifier = self.verifying_context.verifier(self.policy);
         let lookup = look_up(
             self.context,
-            self.repository,
+            &subject.repository,
             &subject.digest,
             &verifier,
             // Either format suffices, and cosign 3's is the one that is made now.
@@ -196,20 +194,20 @@ impl SignatureGate<'_> {
         )
         .await?;
         let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
-        let warning = refused.warning(&self.subject(subject));
+        let warning = refused.warning(subject);
         if let Some(FoundSignature { location, content }) = lookup.verified.first() {
             // If the subject is refused, all of this is in the reasons.
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
             }
             return Ok(SubjectVerdict::Signed(Box::new(SignatureOutcome {
-                subject: self.subject(subject),
+                subject: subject.clone(),
                 signer: content.signer().clone(),
                 location: location.clone(),
                 source: SignatureSource::Found,
             })));
         }
-        let image = self.repository.to_string();
+        let image = subject.repository.to_string();
         // The record announces a signature of this pipeline. Until it is visible, wrong signatures are not the final
         // answer.
         let announced = self.record.earlier().is_some_and(|record| {
@@ -224,26 +222,19 @@ impl SignatureGate<'_> {
         }
     }
 
-    fn subject(&self, subject: &Descriptor) -> Subject {
-        Subject {
-            repository: self.repository.clone(),
-            digest: subject.digest.clone(),
-        }
-    }
-
-    fn refused(&self, subject: &Descriptor, refused: &RefusalSummary) -> RefusedSubject {
-        RefusedSubject {
-            image: self.repository.at(&subject.digest).to_string(),
-            reasons: refused.reasons(),
-            unmet: refused.unmet(),
-        }
-    }
-
     fn refusal(&self, subjects: Vec<RefusedSubject>) -> CommandError {
         CommandError::Refused(Refused {
             subjects,
             wanted: wanted_text(self.policy),
         })
+    }
+}
+
+fn refused(subject: &Subject, refused: &RefusalSummary) -> RefusedSubject {
+    RefusedSubject {
+        image: subject.repository.at(&subject.digest).to_string(),
+        reasons: refused.reasons(),
+        unmet: refused.unmet(),
     }
 }
 

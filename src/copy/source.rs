@@ -11,7 +11,7 @@ use crate::domain::{
 };
 use crate::layout::Layout;
 use crate::referrers::{AllReferrers, KnownTags, SharedTag, all_referrers};
-use crate::registry::{Entries, Operation, RegistryError, all_tags};
+use crate::registry::{Entries, Operation, ReadPlace, RegistryError, all_tags};
 
 /// A place that images can be copied from.
 #[derive(Debug, Clone)]
@@ -178,15 +178,17 @@ impl Source {
         }
     }
 
-    /// Copies `blob` to `to`, which lacks it. Returns `false` if this source lacks it too.
+    /// Copies `blob` to `to`, which lacks it. Returns `false` if this source lacks it too. With a place, it is read
+    /// together with other destinations.
     pub(crate) async fn copy_blob(
         &self,
         context: &Context,
         to: &Repository,
         blob: &Descriptor,
+        place: Option<ReadPlace<'_>>,
     ) -> Result<bool, CopyError> {
         match self {
-            Self::Repository(from) => Ok(copy_blob(context, from, to, blob).await?),
+            Self::Repository(from) => Ok(copy_blob(context, from, to, blob, place).await?),
             Self::Layout(layout) => {
                 let Some(file) = layout.blob(&blob.digest)? else {
                     return Ok(false);
@@ -226,6 +228,7 @@ async fn copy_blob(
     from: &Repository,
     to: &Repository,
     blob: &Descriptor,
+    place: Option<ReadPlace<'_>>,
 ) -> Result<bool, RegistryError> {
     let registry = &context.registry;
     // Within one registry it is mounted like any other blob.
@@ -236,7 +239,7 @@ async fn copy_blob(
     if blob.is_foreign() && !registry.has_blob(from, &blob.digest).await? {
         return Ok(false);
     }
-    match registry.copy_blob(from, to, blob).await {
+    match registry.copy_blob_together(from, to, blob, place).await {
         Ok(_) => Ok(true),
         // The table of responses decides if this 404 means absence.
         Err(error) if error.operation() == Operation::ReadBlob && error.status() == Some(404) => {

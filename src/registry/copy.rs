@@ -19,6 +19,7 @@ use super::prefix::Prefix;
 use super::reader::RegistryReader;
 use super::redirects::open_blob;
 use super::sender::RegistryRequest;
+use super::shared_read::ReadPlace;
 use super::stream::Stream;
 use super::streamed_upload::{complete, resume, stream};
 use super::upload_session::Upload;
@@ -63,6 +64,8 @@ struct BlobCopy<'a> {
     from: BlobSource<'a>,
     to: &'a Repository,
     blob: &'a Descriptor,
+    /// The place in a read for several destinations, until the first attempt has used it.
+    place: RefCell<Option<ReadPlace<'a>>>,
     /// The upload with which the next attempt goes on.
     interrupted: RefCell<Option<InterruptedUpload>>,
     /// The most bytes that the destination has confirmed before an upload broke off.
@@ -80,10 +83,25 @@ impl Registry {
         to: &Repository,
         blob: &Descriptor,
     ) -> Result<Copied, RegistryError> {
+        self.copy_blob_together(from, to, blob, None).await
+    }
+
+    /// Copies `blob` as [`Self::copy_blob`] does. Content that other destinations lack too is read once for all, in the
+    /// first attempt.
+    pub async fn copy_blob_together(
+        &self,
+        from: &Repository,
+        to: &Repository,
+        blob: &Descriptor,
+        place: Option<ReadPlace<'_>>,
+    ) -> Result<Copied, RegistryError> {
         let digest = &blob.digest;
         let what = format!("copy of {from}@{digest} to {to}");
         let source = BlobSource::Repository(from);
-        let copy = BlobCopy::new(self, source, to, blob);
+        let copy = BlobCopy {
+            place: RefCell::new(place),
+            ..BlobCopy::new(self, source, to, blob)
+        };
         let copied = copy.with_retries(&what).await;
         copied.map_err(|failed| match failed {
             CopyFailure::Source(kind) => {
@@ -134,6 +152,7 @@ impl<'a> BlobCopy<'a> {
             from,
             to,
             blob,
+            place: RefCell::default(),
             interrupted: RefCell::default(),
             confirmed: AtomicU64::default(),
         }
@@ -157,6 +176,7 @@ impl<'a> BlobCopy<'a> {
         let mut upload = None;
         let is_begun = self.interrupted.borrow().is_some();
         if let Some(from) = self.mount_source().filter(|_| !is_begun) {
+            self.place.take();
             let start = self
                 .uploader
                 .begin_with_mount(self.to, &self.blob.digest, from);
@@ -243,9 +263,10 @@ impl<'a> BlobCopy<'a> {
             return Ok(());
         }
         let (uploader, digest) = (self.uploader, &self.blob.digest);
-        let slot = self.slot().await;
+        let (slot, place) = self.slot().await;
         // The session begins while the source responds.
-        let (source, session) = (Box::pin(self.open_content()), Box::pin(self.begin(upload)));
+        let source = Box::pin(self.open_content(place));
+        let (source, session) = (source, Box::pin(self.begin(upload)));
         let (content, upload) = tokio::join!(source, session);
         let content = match content {
             Ok(content) => content,
@@ -370,9 +391,18 @@ impl<'a> BlobCopy<'a> {
         )
     }
 
-    async fn open_content(&self) -> Result<BlobContent, RegistryErrorKind> {
-        let blob = self.blob;
-        let (stream, _) = self.from.open(&self.uploader.sender, blob, 0).await?;
+    /// Opens the source, together with other destinations if this one has a place.
+    async fn open_content(
+        &self,
+        place: Option<ReadPlace<'_>>,
+    ) -> Result<BlobContent, RegistryErrorKind> {
+        let (sender, blob) = (&self.uploader.sender, self.blob);
+        if let (Some(place), BlobSource::Repository(from)) = (place, self.from)
+            && let Some(stream) = place.stream(sender, from, blob).await?
+        {
+            return Ok(BlobContent::Large(stream));
+        }
+        let (stream, _) = self.from.open(sender, blob, 0).await?;
         if blob.size > SINGLE_POST_MAX_BYTES {
             return Ok(BlobContent::Large(stream.release_permit()));
         }
@@ -387,7 +417,7 @@ impl<'a> BlobCopy<'a> {
         &self,
         before: &Prefix,
     ) -> Result<(Stream, Prefix, Slot), RegistryErrorKind> {
-        let slot = self.slot().await;
+        let (slot, _) = self.slot().await;
         let opened = self
             .from
             .open(&self.uploader.sender, self.blob, before.length);
@@ -400,13 +430,18 @@ impl<'a> BlobCopy<'a> {
         Ok((stream.release_permit(), left_out, slot))
     }
 
-    /// Waits until the blob may be sent. The source is opened after that, or it would wait, too.
-    async fn slot(&self) -> Slot {
+    /// Waits until the blob may be sent. The source is opened after that, or it would wait, too. Returns the place in a read
+    /// for several destinations, if this copy takes part.
+    async fn slot(&self) -> (Slot, Option<ReadPlace<'a>>) {
         let (large, size) = (&self.uploader.large, self.blob.size);
-        if size > SINGLE_POST_MAX_BYTES {
-            large.slot(self.to.host(), size).await
-        } else {
-            large.slot_for_small(size).await
+        if size <= SINGLE_POST_MAX_BYTES {
+            return (large.memory(size).await.into(), None);
         }
+        if let Some(place) = self.place.take()
+            && let Some(slot) = place.slot(large, size).await
+        {
+            return (slot, Some(place));
+        }
+        (large.slot(self.to.host(), size).await, None)
     }
 }

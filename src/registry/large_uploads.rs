@@ -61,12 +61,18 @@ pub(super) struct LargeUpload {
     state: Mutex<LargeUploadState>,
 }
 
-/// The right to send a blob to a host, and the memory for it. It ends with the last byte, so that a registry that takes long to store a blob
-/// delays no other.
-#[derive(Debug)]
+/// The right to send a blob to a host, and the memory for it. It ends with the last byte, so that a registry that takes
+/// long to store a blob delays no other.
+#[derive(Debug, Default)]
 pub(super) struct Slot {
     _permit: Option<OwnedSemaphorePermit>,
-    _memory: Option<OwnedSemaphorePermit>,
+    _memory: Memory,
+}
+
+/// The memory for the copy of a blob.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -95,28 +101,35 @@ impl LargeUploads {
 
     /// Waits until a blob of this size may be sent to `host`, and until there is memory for it.
     pub(super) async fn slot(&self, host: &Host, size: u64) -> Slot {
+        let slot = self.slot_at(host, size).await;
+        // A blob that waits for its host keeps no memory from others.
+        Slot {
+            _memory: self.memory(size).await,
+            ..slot
+        }
+    }
+
+    /// Waits until a blob of this size may be sent to `host`.
+    pub(super) async fn slot_at(&self, host: &Host, size: u64) -> Slot {
         let semaphore = {
             let mut hosts = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Semaphore::new(PERMITS as usize));
             Arc::clone(hosts.entry(host.clone()).or_insert_with(new))
         };
-        // The semaphore is never closed, so this always succeeds. A blob that waits for its host keeps no memory from
-        // others.
-        let permit = semaphore.acquire_many_owned(permits(size)).await.ok();
+        // The semaphore is never closed, so this always succeeds.
         Slot {
-            _permit: permit,
-            ..self.slot_for_small(size).await
+            _permit: semaphore.acquire_many_owned(permits(size)).await.ok(),
+            ..Slot::default()
         }
     }
 
-    /// Waits until there is memory for a blob of this size. A small one waits for nothing else.
-    pub(super) async fn slot_for_small(&self, size: u64) -> Slot {
+    /// Waits until there is memory for a blob of this size.
+    pub(super) async fn memory(&self, size: u64) -> Memory {
         let units = size.min(COPY_MAX_BYTES).div_ceil(MEMORY_UNIT_BYTES);
         let units = u32::try_from(units).unwrap_or(u32::MAX);
         let memory = Arc::clone(&self.memory);
-        Slot {
-            _permit: None,
-            _memory: memory.acquire_many_owned(units).await.ok(),
+        Memory {
+            _permit: memory.acquire_many_owned(units).await.ok(),
         }
     }
 
@@ -224,12 +237,12 @@ fn task(sent: u64, end: u64) -> ServerTask {
     }
 }
 
-impl Slot {
-    /// Returns the slot of an upload that sends nothing.
-    pub(super) fn none() -> Self {
+impl From<Memory> for Slot {
+    /// Returns the slot of a small blob, which waits for nothing else.
+    fn from(memory: Memory) -> Self {
         Self {
-            _permit: None,
-            _memory: None,
+            _memory: memory,
+            ..Self::default()
         }
     }
 }
@@ -259,7 +272,7 @@ impl LargeUpload {
     pub(super) fn close(&self) -> Prefix {
         let mut state = self.state();
         state.is_closed = true;
-        state.slot = Slot::none();
+        state.slot = Slot::default();
         state.sent.clone()
     }
 
@@ -272,7 +285,7 @@ impl LargeUpload {
         }
         state.sent = passed.clone();
         if passed.length == self.of {
-            state.slot = Slot::none();
+            state.slot = Slot::default();
         }
         Ok(())
     }
@@ -354,11 +367,11 @@ mod tests {
             (128 << 10, 48),
         ] {
             let mut running = Vec::new();
-            while let Some(slot) = large.slot_for_small(size).now_or_never() {
-                running.push(slot);
+            while let Some(memory) = large.memory(size).now_or_never() {
+                running.push(memory);
             }
             assert_eq!(running.len(), most, "{size}");
         }
-        assert!(large.slot_for_small(0).now_or_never().is_some());
+        assert!(large.memory(0).now_or_never().is_some());
     }
 }

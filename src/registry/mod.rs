@@ -40,6 +40,8 @@ mod referrers;
 mod request_limit;
 mod response;
 mod sender;
+mod shared_parts;
+mod shared_read;
 mod sigv4;
 mod stream;
 mod streamed_upload;
@@ -78,6 +80,7 @@ pub use reader::RegistryReader;
 pub use referrer_list::{Entries, Entry, EntryFields, REFERRERS_MAX, Referrer};
 pub use referrers::{Pages, Referrers, SHORT_LIST_MAX_BYTES, Tagged, TaggedList};
 pub use request_limit::REQUESTS_MAX;
+pub use shared_read::{ReadPlace, SharedReads, SharingDestination};
 pub use tag_writes::{Guard, Probe, Replaced, TagRead, WriteRule};
 pub use tags::{all_tags, has_no_tags, listed_tags};
 

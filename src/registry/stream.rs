@@ -1,4 +1,4 @@
-//! The source of a blob's bytes: a response in flight, or a file.
+//! The source of a blob's bytes: a response in flight, a file, or a read for several destinations.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::error::{ContentError, RegistryErrorKind};
+use super::shared_parts::SharedParts;
 use super::streaming_response::StreamingResponse;
 
 /// The number of bytes read from a file at once.
@@ -18,6 +19,7 @@ const FILE_READ_BYTES: usize = 128 * 1024;
 pub(super) enum Stream {
     Response(Box<StreamingResponse>),
     File(File),
+    Shared(SharedParts),
 }
 
 impl Stream {
@@ -40,6 +42,16 @@ impl Stream {
                 some.read_to_end(&mut bytes).map_err(unreadable)?;
                 Ok(bytes)
             }
+            Self::Shared(mut parts) => {
+                let mut bytes = Vec::new();
+                while let Some(part) = parts.next().await? {
+                    bytes.extend_from_slice(&part);
+                    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
+                        break;
+                    }
+                }
+                Ok(bytes)
+            }
         }
     }
 
@@ -47,7 +59,7 @@ impl Stream {
     pub(super) fn release_permit(self) -> Self {
         match self {
             Self::Response(response) => Self::Response(Box::new(response.release_permit())),
-            Self::File(file) => Self::File(file),
+            Self::File(_) | Self::Shared(_) => self,
         }
     }
 
@@ -61,6 +73,7 @@ impl Stream {
                 bytes.truncate(length);
                 Ok((length > 0).then(|| bytes.into()))
             }
+            Self::Shared(parts) => parts.next().await,
         }
     }
 }

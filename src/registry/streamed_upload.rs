@@ -107,7 +107,7 @@ pub(super) async fn complete(
     let streamed = StreamedUpload {
         uploader,
         blob,
-        state: uploader.large.begin(blob, whole.clone(), Slot::none()),
+        state: uploader.large.begin(blob, whole.clone(), Slot::default()),
         earlier: Vec::new(),
         resumed_at: Some(whole.length),
     };

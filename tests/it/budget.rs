@@ -6,6 +6,8 @@ use sandbox::{Fault, Kind, Options, Referrers, Registry};
 
 use crate::support::{Action, Pipeline, REPOSITORY, World, target};
 
+const TARGET: &str = "prod/app";
+
 /// Counts the requests that `action` sends to the registry. Requests for tokens are not counted, nor are those to Sigstore
 /// (token, certificate, log).
 pub(crate) fn cost(world: &World, action: &Action) -> usize {
@@ -144,6 +146,38 @@ fn a_copy_takes_no_more_turns_than_one_step_needs_the_other() {
             "{from:?} to {to:?}: {found:?} and not {most:?}"
         );
     }
+}
+
+#[test]
+fn images_of_a_record_are_copied_and_verified_at_once() {
+    let turns_of = |count: usize| {
+        let pipeline = Pipeline::new();
+        let (world, registry) = (&pipeline.world, pipeline.world.registry());
+        let mut create = world.create().input("tags", "");
+        for number in 0..count {
+            let platform = format!("linux/other{number}");
+            let image = registry.push_image(REPOSITORY, &platform, Kind::Oci);
+            create = create.input("digests", &image.digest);
+            create.succeed();
+        }
+        let sign = world.sign("v1").input("image", "");
+        let sign = sign.handed("manifest-seal.json", create.record().to_string());
+        sign.succeed();
+        let publish = pipeline
+            .checked("built.json")
+            .handed("built.json", sign.record().to_string())
+            .input("image", pipeline.target.repository(TARGET))
+            .input("tags", "")
+            .input("moving-tags", "");
+        let turns = turns_at(&[registry, &pipeline.target], &publish);
+        // The index, its image, a signature of each, and the list of each.
+        assert_eq!(pipeline.target.manifests(TARGET).len(), 6 * count);
+        turns
+    };
+    let (few, many) = (turns_of(1), turns_of(8));
+    eprintln!("{few} turns for one image, {many} for eight");
+    // Eight requests to a host at once at first: the others wait.
+    assert!(many <= few + 12, "{few}, {many}");
 }
 
 /// The turns: children and tags; configs; presence of the index; the index; the tags once more; writing the tags; checking that

@@ -73,6 +73,7 @@ mod several;
 mod several_faults;
 mod several_healed;
 mod sha512;
+mod shared_reads;
 mod shared_tags;
 mod sign;
 mod sigstore_connections;

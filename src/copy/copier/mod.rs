@@ -20,7 +20,7 @@ use crate::domain::{
 };
 use crate::outcome::CopiedContent;
 use crate::plan::Vouched;
-use crate::registry::RegistryError;
+use crate::registry::{RegistryError, SharingDestination};
 pub(crate) use position::Node;
 use position::{IfAbsent, InFlight, Part, Position, listed, parts};
 
@@ -38,6 +38,7 @@ pub(crate) struct Copier<'a> {
     to: &'a Repository,
     check: DestinationCheck,
     on_creation: Option<OnCreation<'a>>,
+    sharing: Option<SharingDestination<'a>>,
     /// Manifests that were already read at a source, kept until they are needed.
     known: RefCell<BTreeMap<Digest, Manifest>>,
     /// The manifests that the walk has reached.
@@ -107,6 +108,7 @@ impl<'a> Copier<'a> {
             to,
             check,
             on_creation: None,
+            sharing: None,
             known: RefCell::default(),
             found: InFlight::default(),
             existing: InFlight::default(),
@@ -123,6 +125,14 @@ impl<'a> Copier<'a> {
     pub(crate) fn on_creation(self, on_creation: OnCreation<'a>) -> Self {
         Self {
             on_creation: Some(on_creation),
+            ..self
+        }
+    }
+
+    /// Reads large blobs once for all destinations that lack them.
+    pub(crate) fn sharing(self, sharing: SharingDestination<'a>) -> Self {
+        Self {
+            sharing: Some(sharing),
             ..self
         }
     }
@@ -508,6 +518,7 @@ impl<'a> Copier<'a> {
 
     async fn copy_blob(&self, blob: &Descriptor, position: Position<'_>) -> Result<(), CopyError> {
         let registry = &self.context.registry;
+        let mut place = self.sharing.as_ref().and_then(|all| all.place(blob));
         let is_likely_there =
             !position.is_new || blob.size > UNCHECKED_MAX_BYTES || blob.is_foreign();
         let is_at_destination = async || {
@@ -517,6 +528,9 @@ impl<'a> Copier<'a> {
         if is_likely_there && is_at_destination().await? {
             return Ok(());
         }
+        if let Some(place) = &place {
+            place.join(self.to.host());
+        }
         // Small blobs take neither bandwidth nor memory. The semaphore is never closed, so this always succeeds.
         let _permit = if blob.size > UNCHECKED_MAX_BYTES {
             self.copies.acquire().await.ok()
@@ -525,7 +539,10 @@ impl<'a> Copier<'a> {
         };
         let mut first_error = None;
         for source in self.sources_in_order(position.from) {
-            match source.copy_blob(self.context, self.to, blob).await {
+            match source
+                .copy_blob(self.context, self.to, blob, place.take())
+                .await
+            {
                 Ok(true) => {
                     let mut copied = self.copied.borrow_mut();
                     copied.blobs.insert(blob.digest.clone());

@@ -1,0 +1,36 @@
+//! The parts of a blob that one task reads for several destinations, on their way to one of them.
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+
+use super::error::RegistryErrorKind;
+use crate::http::{TransportError, TransportErrorKind};
+
+/// A part, the end of the blob, or the error that ended the read.
+pub(super) type ReadPart = Result<Option<Bytes>, RegistryErrorKind>;
+
+/// The parts for one destination.
+#[derive(Debug)]
+pub(super) struct SharedParts {
+    /// The host that they are read from.
+    pub(super) host: String,
+    pub(super) parts: Receiver<ReadPart>,
+}
+
+impl SharedParts {
+    /// Returns the next part, or `None` at the end of the blob.
+    pub(super) async fn next(&mut self) -> ReadPart {
+        self.parts.recv().await.unwrap_or_else(|| {
+            Err(RegistryErrorKind::Unreachable {
+                host: self.host.clone(),
+                error: TransportError {
+                    cause: "the blob was read for others, who did not wait for this destination"
+                        .to_owned(),
+                    kind: TransportErrorKind::Silence,
+                    proxy: None,
+                    certificate: None,
+                },
+            })
+        })
+    }
+}

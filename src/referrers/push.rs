@@ -13,7 +13,7 @@ use super::settle::{
 };
 use super::shared_tag::SharedTag;
 use crate::context::Context;
-use crate::domain::{Descriptor, Digest, Manifest, MediaType, Repository, Tag};
+use crate::domain::{Descriptor, Digest, Manifest, MediaType, Reference, Repository, Tag};
 use crate::registry::{Referrer, Referrers, RegistryError, Stored};
 
 /// Entries for stored referrers of one subject, which have to be listed.
@@ -90,34 +90,57 @@ impl<'a> NewEntries<'a> {
 
     /// Adds the entries that the registry does not list under the referrers tag, and waits until they are stable.
     async fn add_unlisted<E: MergeError + 'a>(self) -> Result<(), E> {
-        let list = &self.list;
-        let listed = list
-            .context
-            .registry
-            .referrers(list.repository, &list.subject);
-        if are_listed(&listed.await?, &self.entries) {
+        let mut unlisted = self.unlisted().await?;
+        if matches!(self.keeper, Keeper::Registry) && !unlisted.is_empty() {
+            self.store_again(&unlisted).await?;
+            unlisted = self.unlisted().await?;
+        }
+        if unlisted.is_empty() {
             return Ok(());
         }
-        let snapshot = list.read_snapshot().await?;
+        let snapshot = self.list.read_snapshot().await?;
         match add_entries(self.list, snapshot, self.entries, self.original).await? {
             Some(pending_settle) => pending_settle.await,
             None => Ok(()),
         }
     }
-}
 
-/// Reports whether the registry's own list has the entries. One for a signature that readers of signatures do not open
-/// is as good as none.
-fn are_listed(listed: &Referrers<Referrer>, new: &[Descriptor]) -> bool {
-    let Referrers::Listed(all) = listed else {
-        return false;
-    };
-    new.iter().all(|entry| {
-        let is_it = |listed: &&Referrer| {
-            listed.digest == entry.digest && (listed.may_be_signature() || !is_signature(entry))
+    /// Returns the entries that the registry's own list lacks. One for a signature that readers of signatures do not open is
+    /// as good as none.
+    async fn unlisted(&self) -> Result<Vec<Digest>, RegistryError> {
+        let list = &self.list;
+        let registry = &list.context.registry;
+        let listed = registry.referrers::<Referrer>(list.repository, &list.subject);
+        let listed = match listed.await? {
+            Referrers::Listed(all) => all.listed,
+            Referrers::NoApi => Vec::new(),
         };
-        all.listed.iter().any(|listed| is_it(&listed))
-    })
+        let is_listed = |entry: &&Descriptor| {
+            listed.iter().any(|listed| {
+                listed.digest == entry.digest && (listed.may_be_signature() || !is_signature(entry))
+            })
+        };
+        let unlisted = self.entries.iter().filter(|entry| !is_listed(entry));
+        Ok(unlisted.map(|entry| entry.digest.clone()).collect())
+    }
+
+    /// Stores referrers again, one by one: some registries, such as olareg 0.2.2, lose entries of those that are stored at
+    /// once, and list a referrer whenever it is stored.
+    async fn store_again(&self, referrers: &[Digest]) -> Result<(), RegistryError> {
+        let list = &self.list;
+        let registry = &list.context.registry;
+        for digest in referrers {
+            let reference = Reference::Digest(digest.clone());
+            let held = registry.manifest(list.repository, &reference).await?;
+            if let Some(held) = held {
+                let (media_type, bytes) = (held.media_type(), held.bytes());
+                registry
+                    .put_manifest(list.repository, &reference, media_type, bytes)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The lists of referrers in a repository that images are copied to.

@@ -141,7 +141,7 @@ impl<E: From<ListError> + From<RegistryError>> MergeError for E {}
 /// A tag with other writers, and the means to write it.
 pub(crate) struct SharedTagWriter<'a> {
     shared: SharedTag<'a>,
-    context: &'a Context,
+    pub(super) context: &'a Context,
     writers: Writers,
     /// Entries whose manifests are gone, if the registry refuses the list because of them.
     dead: RefCell<BTreeSet<Digest>>,

@@ -30,6 +30,29 @@ fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
     world.verify("v1").succeed();
 }
 
+/// Plays a registry that stores several referrers at once and loses the entry of one.
+#[test]
+fn referrer_that_a_registry_lost_is_stored_again() {
+    let world = World::new();
+    let empty = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    let oci = [("content-type", "application/vnd.oci.image.index.v1+json")];
+    // Before the signature is stored, and once afterwards.
+    let before_it_is_listed = Fault::on("GET", "*/referrers/*").times(2);
+    let empty = before_it_is_listed.answer(200, &oci, empty);
+    world.registry().fault(empty);
+    let outcome = world.seal().succeed();
+    let digest = outcome.output("digest");
+    let tag = digest.replace(':', "-");
+    assert_eq!(world.registry().manifest(REPOSITORY, &tag), None);
+    assert_eq!(world.listed(digest).len(), 1);
+    let requests = world.registry().requests();
+    let puts = requests
+        .iter()
+        .filter(|request| request.method == "PUT" && request.path.contains("/manifests/sha256:"));
+    // The index, and the signature twice.
+    assert_eq!(puts.count(), 3);
+}
+
 /// The record's information about a list only determines the first location to read.
 #[test]
 fn lost_list_is_written_again() {

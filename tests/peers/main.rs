@@ -11,7 +11,7 @@
 )]
 
 mod alone;
-mod bench;
+mod benchmark;
 mod cleanup;
 mod concurrency;
 mod conformance;

@@ -1,0 +1,285 @@
+//! Copies from one registry to another, beside the tools that copy.
+
+use std::env;
+
+use crate::support::{Action, Child, Registry, Tool, push_layers, tls_authority};
+
+use super::{children, measured, measured_at_once, median, tell};
+
+/// The number of repetitions of copies that decide; the table has the median.
+const TIMES: usize = 5;
+/// A large layer.
+const GIGABYTE: u64 = 1_000_000_000;
+const TWENTY: usize = 20;
+
+/// A pair of registries, and its name in the table.
+const PAIRS: [(Registry, Registry, &str); 4] = [
+    (
+        Registry::Cue,
+        Registry::Debian,
+        "referrers API to fallback tags",
+    ),
+    (
+        Registry::Distribution,
+        Registry::Debian,
+        "fallback tags to fallback tags",
+    ),
+    (
+        Registry::Distribution,
+        Registry::Cue,
+        "fallback tags to referrers API",
+    ),
+    (Registry::Cue, Registry::Cue, "same host, referrers API"),
+];
+
+/// A tool that copies the image `from` to the repository `to`, with the tag `v1`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copier {
+    /// This program, which verifies nothing, as the others.
+    Publish,
+    PublishVerified,
+    Regctl,
+    Crane,
+    Skopeo,
+}
+
+impl Copier {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "manifest-seal: publish",
+            Self::PublishVerified => "manifest-seal: publish, verified",
+            Self::Regctl => "regctl image copy",
+            Self::Crane => "crane copy",
+            Self::Skopeo => "skopeo copy",
+        }
+    }
+
+    fn tool(self, from: &str, to: &str) -> Tool {
+        let tagged = format!("{to}:v1");
+        match self {
+            Self::Publish => unverified(from, to).input("tags", "v1").tool(),
+            Self::PublishVerified => {
+                let publish = Action::new("publish", to).input("source", from);
+                publish.input("tags", "v1").tool()
+            }
+            Self::Regctl => Tool::regctl_between(from, to)
+                .args(["image", "copy", "--referrers", "--digest-tags", from])
+                .arg(tagged),
+            Self::Crane => Tool::crane().args(["-j", "16", "copy", from, &tagged]),
+            Self::Skopeo => {
+                let plain = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+                let plain = plain.iter().filter(|_| tls_authority().is_none());
+                Tool::skopeo()
+                    .args(["copy", "--all", "--preserve-digests"])
+                    .args(plain)
+                    .args([format!("docker://{from}"), format!("docker://{tagged}")])
+            }
+        }
+    }
+}
+
+/// Returns a run of `publish` that verifies nothing.
+fn unverified(from: &str, to: &str) -> Action {
+    Action::new("publish", to)
+        .input("source", from)
+        .input("certificate-identity", "")
+        .input("certificate-oidc-issuer", "")
+}
+
+/// Copies `from` with each of the tools, twice each: to an empty repository, and to one with all of it. The tools take
+/// turns, so that all meet the same load.
+fn compare(work: &str, pair: &str, from: &str, to: Registry, tools: &[Copier], times: usize) {
+    let mut costs = vec![(Vec::new(), Vec::new()); tools.len()];
+    for _ in 0..times {
+        for (tool, (first, again)) in tools.iter().zip(&mut costs) {
+            let to = to.fresh();
+            first.push(measured(vec![tool.tool(from, &to)]));
+            again.push(measured(vec![tool.tool(from, &to)]));
+        }
+    }
+    for (tool, (first, again)) in tools.iter().zip(&costs) {
+        tell(work, pair, tool.name(), &median(first));
+        tell(&format!("{work}, again"), pair, tool.name(), &median(again));
+    }
+}
+
+/// Seals an index of these platforms with signatures of all, and returns its name.
+fn signed(registry: Registry, platforms: &[&str]) -> String {
+    let built = registry.fresh();
+    let children = children(&built, platforms);
+    let digests: Vec<&str> = children.iter().map(|child| child.digest.as_str()).collect();
+    let seal = Action::seal(&built, &digests, &["v1"]).input("recursive", "true");
+    seal.succeed();
+    format!("{built}:v1")
+}
+
+/// Copies an index of two platforms with three signatures. crane and skopeo do not copy signatures.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn copies_side_by_side() {
+    let tools = [
+        Copier::Publish,
+        Copier::Regctl,
+        Copier::PublishVerified,
+        Copier::Crane,
+        Copier::Skopeo,
+    ];
+    for (from, to, pair) in PAIRS {
+        let from = signed(from, &["amd64", "arm64"]);
+        compare("signed copy", pair, &from, to, &tools, TIMES);
+    }
+}
+
+/// Copies an index with twenty signed images.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn twenty_signed_children() {
+    let many: Vec<String> = (0..TWENTY).map(|number| format!("arch{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let tools = [Copier::Publish, Copier::Regctl, Copier::PublishVerified];
+    for (from, to, pair) in PAIRS.into_iter().take(3) {
+        let from = signed(from, &many);
+        compare("20 signed images in an index", pair, &from, to, &tools, 3);
+    }
+}
+
+/// Copies twenty signed images that a record names, beside eight processes of regctl.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn record_of_twenty() {
+    let built = Registry::Cue.fresh();
+    let many: Vec<String> = (0..TWENTY).map(|number| format!("arch{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let mut seal = Action::seal(&built, &[], &[]).input("recursive", "true");
+    let mut sources = Vec::new();
+    for (number, child) in children(&built, &many).iter().enumerate() {
+        let tag = format!("v{number}");
+        seal = seal.input("digests", &child.digest).input("tags", &tag);
+        seal.succeed();
+        sources.push(format!("{built}:{tag}"));
+    }
+    let record = seal.workspace().join("manifest-seal.json");
+    let (mut own, mut own_again) = (Vec::new(), Vec::new());
+    let (mut other, mut other_again) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (ours, theirs) = (Registry::Debian.fresh(), Registry::Debian.fresh());
+        let publish = || {
+            let publish = unverified("built.json", &ours).input("tags", "");
+            std::fs::copy(&record, publish.workspace().join("built.json")).unwrap();
+            measured(vec![publish.tool()])
+        };
+        own.push(publish());
+        own_again.push(publish());
+        let regctl = || {
+            let copies = sources.iter().map(|from| {
+                let (_, tag) = from.rsplit_once(':').unwrap();
+                Tool::regctl_between(from, &theirs)
+                    .args(["image", "copy", "--referrers", "--digest-tags", from])
+                    .arg(format!("{theirs}:{tag}"))
+            });
+            measured_at_once(copies.collect(), 8)
+        };
+        other.push(regctl());
+        other_again.push(regctl());
+    }
+    let pair = "referrers API to fallback tags";
+    for (work, by, costs) in [
+        (
+            "20 signed images",
+            "manifest-seal: publish of a record",
+            &own,
+        ),
+        ("20 signed images", "regctl image copy, 8 at once", &other),
+        (
+            "20 signed images, again",
+            "manifest-seal: publish of a record",
+            &own_again,
+        ),
+        (
+            "20 signed images, again",
+            "regctl image copy, 8 at once",
+            &other_again,
+        ),
+    ] {
+        tell(work, pair, by, &median(costs));
+    }
+}
+
+/// Copies an image of a hundred small layers.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn hundred_layers() {
+    let built = Registry::Distribution.fresh();
+    let image = push_layers(&built, &[100_000; 100]);
+    let from = tagged(&built, &image);
+    let tools = [Copier::Publish, Copier::Crane, Copier::Regctl];
+    compare(
+        "100 layers",
+        "distribution",
+        &from,
+        Registry::Debian,
+        &tools,
+        3,
+    );
+}
+
+/// Copies an image of one large layer; `BENCH_LAYERS=5` makes it five such layers.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn large_copies_side_by_side() {
+    let built = Registry::Distribution.fresh();
+    let layers = env::var("BENCH_LAYERS").map_or(1, |count| count.parse().unwrap());
+    let image = push_layers(&built, &vec![GIGABYTE; layers]);
+    let from = tagged(&built, &image);
+    let work = format!("{layers} GB");
+    let tools = [
+        Copier::Publish,
+        Copier::Regctl,
+        Copier::Crane,
+        Copier::Skopeo,
+    ];
+    compare(&work, "distribution", &from, Registry::Debian, &tools, 1);
+}
+
+/// Copies one image to several hosts: all at once by this program, one after the other by regctl.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn several_hosts() {
+    let built = Registry::Distribution.fresh();
+    let image = push_layers(&built, &[40_000_000; 4]);
+    let from = tagged(&built, &image);
+    let hosts = [
+        Registry::Debian,
+        Registry::Cue,
+        Registry::Ggcr,
+        Registry::Olareg,
+    ];
+    let fresh = || hosts.map(Registry::fresh);
+    let to = fresh();
+    let tags = to.iter().map(|to| format!("{to}:v1"));
+    let tags: Vec<String> = tags.collect();
+    let publish = unverified(&from, &to[0]).input("image", "");
+    let ours = measured(vec![publish.input("tags", &tags.join("\n")).tool()]);
+    let theirs = fresh().map(|to| Copier::Regctl.tool(&from, &to));
+    let theirs = measured(theirs.into());
+    tell(
+        "160 MB to 4 hosts",
+        "distribution",
+        Copier::Publish.name(),
+        &ours,
+    );
+    tell(
+        "160 MB to 4 hosts",
+        "distribution",
+        Copier::Regctl.name(),
+        &theirs,
+    );
+}
+
+/// Gives an image the tag `v1`: regctl fails if there are no tags.
+fn tagged(repository: &str, image: &Child) -> String {
+    Tool::crane()
+        .args(["tag", &format!("{repository}@{}", image.digest), "v1"])
+        .succeed();
+    format!("{repository}:v1")
+}

@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sandbox::{Referrers, Registry, Request};
+use std::time::Duration;
 
-use crate::support::{Action, Pipeline, REPOSITORY, TARGET, target};
+use sandbox::{Fault, Kind, Referrers, Registry, Request};
+use serde_json::json;
+
+use crate::support::{Action, Pipeline, REPOSITORY, TARGET, World, target};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// Returns the number of requests of each kind, as text.
 fn kinds<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
@@ -110,4 +116,67 @@ fn older_signatures_have_a_budget_too() {
     assert_eq!(asked(), [&format!("10 GET blob, {listed}"), written]);
     let there = "4 GET tag, 1 GET tags, 10 HEAD blob, 2 HEAD manifest";
     assert_eq!(asked(), [listed, there], "again");
+}
+
+/// Some registries, such as GitLab's, refuse a manifest whose subject is absent. The image is slow, its attestation is not.
+#[test]
+fn attestation_is_stored_after_the_image_that_it_attests() {
+    let world = World::new();
+    let registry = world.registry();
+    let image = registry.push_image(REPOSITORY, "linux/s390x", Kind::Oci);
+    let (_, bytes) = registry.manifest(REPOSITORY, &image.digest).unwrap();
+    let subject = json!({"mediaType": MANIFEST, "digest": image.digest, "size": bytes.len()});
+    let config = registry.push_blob(REPOSITORY, b"{}");
+    let attestation = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [],
+        "subject": subject,
+    });
+    let attestation = attestation.to_string();
+    let digest = registry.push_raw(REPOSITORY, None, MANIFEST, attestation.as_bytes());
+    let mut listed = subject.clone();
+    listed["platform"] = json!({"os": "linux", "architecture": "s390x"});
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+        listed,
+        {
+            "mediaType": MANIFEST, "digest": digest, "size": attestation.len(),
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": image.digest,
+            },
+        },
+    ]});
+    let index = registry.push_raw(
+        REPOSITORY,
+        Some("built"),
+        INDEX,
+        index.to_string().as_bytes(),
+    );
+    let manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let layer = manifest["layers"][0]["digest"].as_str().unwrap();
+    let slow = Fault::on("GET", &format!("*/blobs/{layer}")).times(u32::MAX);
+    registry.fault(slow.delay(Duration::from_millis(400)));
+    let create = |there: &Registry| {
+        let create = world.create().input("image", there.repository(TARGET));
+        create.input("digests", world.at(&index))
+    };
+    let publish = |there: &Registry| {
+        let publish = Action::new("publish").input("source", world.at(&index));
+        publish.input("tags", format!("{}:v1", there.repository(TARGET)))
+    };
+    let commands: [&dyn Fn(&Registry) -> Action; 2] = [&create, &publish];
+    for command in commands {
+        let there = target(Referrers::Api);
+        command(&there).succeed();
+        let requests = there.requests();
+        let stored = |digest: &str| {
+            let is_put =
+                |request: &Request| request.method == "PUT" && request.path.ends_with(digest);
+            requests.iter().position(is_put).unwrap()
+        };
+        assert!(stored(&image.digest) < stored(&digest));
+    }
 }

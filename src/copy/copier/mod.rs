@@ -171,16 +171,22 @@ impl<'a> Copier<'a> {
         self.copy_from(&self.from, digest).await
     }
 
-    /// Copies all of `children` concurrently.
+    /// Copies all of `children` concurrently, each after its subject.
     ///
     /// SECURITY: they are vouched for. Anyone with push access to one repository can name a digest of another there.
     pub(crate) async fn copy_all(
         &self,
         children: impl IntoIterator<Item = Vouched<Descriptor>>,
     ) -> Result<(), CopyError> {
-        let copies = children
-            .into_iter()
-            .map(|child| async move { self.copy_from(&self.from, &child.digest).await });
+        let children: Vec<Descriptor> = children.into_iter().map(Vouched::into_content).collect();
+        let copies = children.iter().map(async |child| {
+            let count = Cell::new(0);
+            let position = Position {
+                siblings: &children,
+                ..Position::first(&child.digest, &count, &self.from, IfAbsent::Retry)
+            };
+            self.copy_manifest_once(&child.digest, position).await
+        });
         try_join_all(copies).await.map(drop)
     }
 

@@ -1,6 +1,6 @@
 //! The gate of `publish` at the source: signatures are checked before a byte is written.
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::publish_source::FoundImages;
@@ -55,8 +55,8 @@ impl SourceGate<'_> {
         let read = async |child: &Descriptor| self.read(&child.digest).await;
         let images = self.found.images.iter();
         let subjects = images.map(|image| children_by(image, depth, &read));
-        for subjects in try_join_all(subjects).await? {
-            for subject in subjects {
+        for subjects in join_all(subjects).await {
+            for subject in subjects? {
                 // Before a byte is written, and before any wait for a signature that cannot appear.
                 check_signable(&subject.digest)?;
                 if !waiting.contains(&subject.digest) {
@@ -152,9 +152,11 @@ impl SourceGate<'_> {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        for repository in self.destinations {
+        let lookups = self.destinations.iter();
+        let lookups = lookups.map(|to| look_up(self.context, to, subject, &any, first));
+        for lookup in join_all(lookups).await {
             // An error here is not an answer, and no answer is needed.
-            if let Ok(lookup) = look_up(self.context, repository, subject, &any, first).await
+            if let Ok(lookup) = lookup
                 && let Some(held) = lookup.verified.first()
             {
                 return Ok(GateVerdict::Signed(Box::new(held.content.signer().clone())));

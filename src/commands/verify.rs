@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
 use super::subjects::{TagUse, find_image, with_children};
@@ -142,7 +142,8 @@ impl SignatureGate<'_> {
             Ok::<_, CommandError>(subjects.collect::<Vec<_>>())
         });
         let mut seen = BTreeSet::new();
-        let mut all = try_join_all(reads).await?.concat();
+        let all = join_all(reads).await.into_iter();
+        let mut all = all.collect::<Result<Vec<_>, _>>()?.concat();
         all.retain(|subject| seen.insert(subject.clone()));
         Ok(all)
     }

@@ -176,8 +176,8 @@ fn images_of_a_record_are_copied_and_verified_at_once() {
     };
     let (few, many) = (turns_of(1), turns_of(8));
     eprintln!("{few} turns for one image, {many} for eight");
-    // Eight requests to a host at once at first: the others wait.
-    assert!(many <= few + 12, "{few}, {many}");
+    // Eight requests to a host at once at first: the others wait. One image after the other would take five turns for each.
+    assert!(many <= few + 20, "{few}, {many}");
 }
 
 /// The turns: children and tags; configs; presence of the index; the index; the tags once more; writing the tags; checking that

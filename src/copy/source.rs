@@ -190,6 +190,8 @@ impl Source {
         match self {
             Self::Repository(from) => Ok(copy_blob(context, from, to, blob, place).await?),
             Self::Layout(layout) => {
+                // Others must not wait for this destination while it sends the file.
+                drop(place);
                 let Some(file) = layout.blob(&blob.digest)? else {
                     return Ok(false);
                 };

@@ -2,9 +2,11 @@
 //! if the registry supports that. Other blobs are streamed; only small ones are read into memory.
 
 use std::cell::RefCell;
+use std::mem;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use reqwest::Method;
 
 use super::blob_source::BlobSource;
@@ -19,7 +21,7 @@ use super::prefix::Prefix;
 use super::reader::RegistryReader;
 use super::redirects::open_blob;
 use super::sender::RegistryRequest;
-use super::shared_read::ReadPlace;
+use super::shared_reads::ReadPlace;
 use super::stream::Stream;
 use super::streamed_upload::{complete, resume, stream};
 use super::upload_session::Upload;
@@ -41,7 +43,7 @@ pub enum Copied {
 
 /// The content of a blob, ready to be written.
 enum BlobContent {
-    Small(Vec<u8>),
+    Small(Bytes),
     Large(Stream),
 }
 
@@ -263,9 +265,9 @@ impl<'a> BlobCopy<'a> {
             return Ok(());
         }
         let (uploader, digest) = (self.uploader, &self.blob.digest);
-        let (slot, place) = self.slot().await;
+        let (mut slot, place) = self.slot().await;
         // The session begins while the source responds.
-        let source = Box::pin(self.open_content(place));
+        let source = Box::pin(self.open_content(place, &mut slot));
         let (source, session) = (source, Box::pin(self.begin(upload)));
         let (content, upload) = tokio::join!(source, session);
         let content = match content {
@@ -391,25 +393,45 @@ impl<'a> BlobCopy<'a> {
         )
     }
 
-    /// Opens the source, together with other destinations if this one has a place.
+    /// Opens the source, together with other destinations if this one has a place. Otherwise adds memory to the slot.
     async fn open_content(
         &self,
         place: Option<ReadPlace<'_>>,
+        slot: &mut Slot,
     ) -> Result<BlobContent, RegistryErrorKind> {
-        let (sender, blob) = (&self.uploader.sender, self.blob);
-        if let (Some(place), BlobSource::Repository(from)) = (place, self.from)
-            && let Some(stream) = place.stream(sender, from, blob).await?
-        {
-            return Ok(BlobContent::Large(stream));
+        let (sender, large, blob) = (&self.uploader.sender, &self.uploader.large, self.blob);
+        let shared = match (place, self.from) {
+            (Some(ReadPlace::Large(place)), BlobSource::Repository(from)) => {
+                let stream = place.stream(sender, from, blob).await?;
+                if stream.is_none() {
+                    *slot = mem::take(slot).with(large.memory(blob.size).await);
+                }
+                stream.map(BlobContent::Large)
+            }
+            (Some(ReadPlace::Small(place)), BlobSource::Repository(from)) => {
+                let bytes = place.content(from, &blob.digest, async || self.read().await);
+                bytes.await?.map(BlobContent::Small)
+            }
+            (None, _) | (_, BlobSource::File(_)) => None,
+        };
+        if let Some(content) = shared {
+            return Ok(content);
         }
-        let (stream, _) = self.from.open(sender, blob, 0).await?;
         if blob.size > SINGLE_POST_MAX_BYTES {
+            let (stream, _) = self.from.open(sender, blob, 0).await?;
             return Ok(BlobContent::Large(stream.release_permit()));
         }
+        Ok(BlobContent::Small(self.read().await?))
+    }
+
+    /// Reads a small blob.
+    async fn read(&self) -> Result<Bytes, RegistryErrorKind> {
+        let blob = self.blob;
+        let (stream, _) = self.from.open(&self.uploader.sender, blob, 0).await?;
         let bytes = stream.read(blob.size).await?;
         check_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX), blob)?;
         check_digest(blob.digest.algorithm().digest(&bytes), &blob.digest)?;
-        Ok(BlobContent::Small(bytes))
+        Ok(bytes.into())
     }
 
     /// Opens the source after the bytes `before`, or at its start. Returns the bytes that are left out.
@@ -434,13 +456,14 @@ impl<'a> BlobCopy<'a> {
     /// for several destinations, if this copy takes part.
     async fn slot(&self) -> (Slot, Option<ReadPlace<'a>>) {
         let (large, size) = (&self.uploader.large, self.blob.size);
+        let place = self.place.take();
         if size <= SINGLE_POST_MAX_BYTES {
-            return (large.memory(size).await.into(), None);
+            return (large.memory(size).await.into(), place);
         }
-        if let Some(place) = self.place.take()
+        if let Some(ReadPlace::Large(place)) = place
             && let Some(slot) = place.slot(large, size).await
         {
-            return (slot, Some(place));
+            return (slot, Some(ReadPlace::Large(place)));
         }
         (large.slot(self.to.host(), size).await, None)
     }

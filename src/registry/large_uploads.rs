@@ -65,8 +65,14 @@ pub(super) struct LargeUpload {
 /// long to store a blob delays no other.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    _permit: Option<OwnedSemaphorePermit>,
+    _at_host: HostSlot,
     _memory: Memory,
+}
+
+/// The right to send a blob to a host. Repositories of the host that get the blob from the same read share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct HostSlot {
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// The memory for the copy of a blob.
@@ -101,25 +107,22 @@ impl LargeUploads {
 
     /// Waits until a blob of this size may be sent to `host`, and until there is memory for it.
     pub(super) async fn slot(&self, host: &Host, size: u64) -> Slot {
-        let slot = self.slot_at(host, size).await;
+        let slot = Slot::from(self.slot_at(host, size).await);
         // A blob that waits for its host keeps no memory from others.
-        Slot {
-            _memory: self.memory(size).await,
-            ..slot
-        }
+        slot.with(self.memory(size).await)
     }
 
     /// Waits until a blob of this size may be sent to `host`.
-    pub(super) async fn slot_at(&self, host: &Host, size: u64) -> Slot {
+    pub(super) async fn slot_at(&self, host: &Host, size: u64) -> HostSlot {
         let semaphore = {
             let mut hosts = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(Semaphore::new(PERMITS as usize));
             Arc::clone(hosts.entry(host.clone()).or_insert_with(new))
         };
         // The semaphore is never closed, so this always succeeds.
-        Slot {
-            _permit: semaphore.acquire_many_owned(permits(size)).await.ok(),
-            ..Slot::default()
+        let permit = semaphore.acquire_many_owned(permits(size)).await.ok();
+        HostSlot {
+            _permit: permit.map(Arc::new),
         }
     }
 
@@ -237,13 +240,30 @@ fn task(sent: u64, end: u64) -> ServerTask {
     }
 }
 
+impl Slot {
+    /// Adds the memory.
+    pub(super) fn with(self, memory: Memory) -> Self {
+        Self {
+            _memory: memory,
+            ..self
+        }
+    }
+}
+
+impl From<HostSlot> for Slot {
+    /// Returns the slot of a blob that another one reads: that one has the memory.
+    fn from(at_host: HostSlot) -> Self {
+        Self {
+            _at_host: at_host,
+            ..Self::default()
+        }
+    }
+}
+
 impl From<Memory> for Slot {
     /// Returns the slot of a small blob, which waits for nothing else.
     fn from(memory: Memory) -> Self {
-        Self {
-            _memory: memory,
-            ..Self::default()
-        }
+        Self::default().with(memory)
     }
 }
 

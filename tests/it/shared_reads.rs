@@ -1,6 +1,8 @@
 //! Large blobs that `publish` copies to several destinations: the source is read once.
 
-use sandbox::{Fault, Options, Registry, Request};
+use std::collections::BTreeMap;
+
+use sandbox::{Fault, Kind, Options, Registry, Request};
 use serde_json::json;
 
 use crate::support::{Action, REPOSITORY};
@@ -152,6 +154,62 @@ fn destination_that_fails_drops_out() {
 }
 
 #[test]
+fn destination_that_breaks_off_amid_a_layer_drops_out() {
+    let fan = Fan::new(3, 2);
+    let cut = Fault::on("PUT", "*/blobs/uploads/*").times(u32::MAX);
+    fan.targets[2].fault(cut.cut_request());
+    fan.publish().input("max-attempts", "2").end_with(1);
+    let has = |target: &Registry| {
+        let mut layers = fan.layers.iter();
+        layers.all(|layer| target.blob(TARGET, layer).is_some())
+    };
+    let have: Vec<bool> = fan.targets.iter().map(has).collect();
+    assert_eq!(have, [true, true, false]);
+    // It tried again alone, once per layer that it had begun.
+    let reads = fan.reads();
+    assert!(
+        reads.iter().all(|reads| (1..=2).contains(reads)),
+        "{reads:?}"
+    );
+}
+
+#[test]
+fn manifests_and_small_blobs_are_read_once_for_all_destinations() {
+    let source = Registry::start(Options::new());
+    let children = ["linux/amd64", "linux/arm64", "linux/s390x"];
+    let children = children.map(|platform| {
+        let image = source.push_image(REPOSITORY, platform, Kind::Oci);
+        let (media_type, bytes) = source.manifest(REPOSITORY, &image.digest).unwrap();
+        json!({"mediaType": media_type, "digest": image.digest, "size": bytes.len()})
+    });
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": children});
+    let index = index.to_string();
+    source.push_raw(REPOSITORY, Some("v1"), media_type, index.as_bytes());
+    let targets = [(); 4].map(|()| Registry::start(Options::new()));
+    let tags: Vec<String> = targets
+        .iter()
+        .map(|target| format!("{}:v1", target.repository(TARGET)))
+        .collect();
+    Action::new("publish")
+        .input("source", format!("{}:v1", source.repository(REPOSITORY)))
+        .input("tags", tags.join("\n"))
+        .succeed();
+    for target in &targets {
+        assert_eq!(target.manifests(TARGET).len(), 4);
+    }
+    let mut reads: BTreeMap<String, usize> = BTreeMap::new();
+    for request in source.requests() {
+        let is_content = request.path.contains("sha256:") && !request.path.contains("/referrers/");
+        if request.method == "GET" && is_content {
+            *reads.entry(request.path).or_default() += 1;
+        }
+    }
+    assert!(reads.len() >= 6, "{reads:#?}");
+    assert!(reads.values().all(|reads| *reads == 1), "{reads:#?}");
+}
+
+#[test]
 fn destination_that_cannot_be_asked_holds_up_nobody() {
     let fan = Fan::new(3, 2);
     let refused = Fault::on("HEAD", "*").times(u32::MAX);
@@ -182,6 +240,32 @@ fn source_that_breaks_off_is_read_again() {
     fan.publish().succeed();
     assert_eq!(fan.arrived(), [true; 3]);
     assert_eq!(fan.reads()[1], 1);
+}
+
+#[test]
+fn source_that_refuses_all_reads_for_a_while_holds_up_no_later_ones() {
+    let fan = Fan::new(2, 12);
+    let busy = Fault::on("GET", "*/blobs/*").times(24);
+    fan.source
+        .fault(busy.registry_error(503, "UNAVAILABLE", "busy"));
+    fan.publish().input("timeout", "1m").succeed();
+    assert_eq!(fan.arrived(), [true; 2]);
+}
+
+#[test]
+fn source_that_cannot_mount_is_a_destination_like_others() {
+    let fan = Fan::new(2, 12);
+    let source = fan.source.repository("prod/copy");
+    let session = Fault::on("POST", "*/blobs/uploads/*mount=*").times(u32::MAX);
+    fan.source
+        .fault(session.registry_error(405, "UNSUPPORTED", "no mounts"));
+    let tags = fan.targets.iter().map(|target| target.repository(TARGET));
+    let tags: Vec<String> = tags
+        .chain([source])
+        .map(|repository| format!("{repository}:v1"))
+        .collect();
+    fan.publish().input("tags", tags.join("\n")).succeed();
+    assert_eq!(fan.arrived(), [true; 2]);
 }
 
 #[test]

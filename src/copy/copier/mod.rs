@@ -129,7 +129,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Reads large blobs once for all destinations that lack them.
+    /// Reads content once for all destinations that lack it.
     pub(crate) fn sharing(self, sharing: SharingDestination<'a>) -> Self {
         Self {
             sharing: Some(sharing),
@@ -467,7 +467,7 @@ impl<'a> Copier<'a> {
         }
         let mut first_error: Option<CopyError> = None;
         for source in self.sources_in_order(from) {
-            match source.manifest(self.context, digest).await {
+            match self.manifest_of(source, digest).await {
                 Ok(Some(manifest)) => return Ok(Some(manifest)),
                 Ok(None) => (),
                 Err(error) => {
@@ -483,6 +483,19 @@ impl<'a> Copier<'a> {
             }
         }
         first_error.map_or(Ok(None), Err)
+    }
+
+    /// Reads a manifest at a source, once for all destinations.
+    async fn manifest_of(
+        &self,
+        source: &Source,
+        digest: &Digest,
+    ) -> Result<Option<Manifest>, CopyError> {
+        let read = async || source.manifest(self.context, digest).await;
+        match (&self.sharing, source) {
+            (Some(sharing), Source::Repository(from)) => sharing.manifest(from, digest, read).await,
+            (None, _) | (_, Source::Layout(_)) => read().await,
+        }
     }
 
     async fn copy_parts<'b>(
@@ -537,8 +550,9 @@ impl<'a> Copier<'a> {
         if let Some(place) = &place {
             place.join(self.to.host());
         }
-        // Small blobs take neither bandwidth nor memory. The semaphore is never closed, so this always succeeds.
-        let _permit = if blob.size > UNCHECKED_MAX_BYTES {
+        // Small blobs take neither bandwidth nor memory. A blob with a place waits for no other before its slot: the copies to
+        // other destinations wait for this one. The semaphore is never closed, so this always succeeds.
+        let _permit = if blob.size > UNCHECKED_MAX_BYTES && place.is_none() {
             self.copies.acquire().await.ok()
         } else {
             None

@@ -174,10 +174,11 @@ fn images_of_a_record_are_copied_and_verified_at_once() {
         assert_eq!(pipeline.target.manifests(TARGET).len(), 6 * count);
         turns
     };
-    let (few, many) = (turns_of(1), turns_of(8));
-    eprintln!("{few} turns for one image, {many} for eight");
-    // Eight requests to a host at once at first: the others wait. One image after the other would take five turns for each.
-    assert!(many <= few + 20, "{few}, {many}");
+    let (few, many) = (turns_of(1), turns_of(20));
+    eprintln!("{few} turns for one image, {many} for twenty");
+    // The others wait for the limit of requests. If it does not grow, since the machine is busy, that takes 82 turns more. A
+    // gate that checks one image after the other takes 132 more, even if it grows.
+    assert!(many <= few + 100, "{few}, {many}");
 }
 
 /// The turns: children and tags; configs; presence of the index; the index; the tags once more; writing the tags; checking that

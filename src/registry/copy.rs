@@ -224,14 +224,18 @@ impl<'a> BlobCopy<'a> {
     }
 
     /// Copies the blob, and restarts if the reason for a refusal has been fixed: one restart for credentials and one for
-    /// the blob's length, and as many again once the destination has confirmed more of the blob.
+    /// the blob's length, and as many again once the destination has confirmed more of the blob, or reads alone.
     async fn transfer_with_restarts(&self, upload: Option<Upload>) -> Result<(), CopyFailure> {
         let mut transferred = self.transfer(upload).await;
         let mut restarts = 0;
-        while restarts < RESTARTS_MAX && matches!(transferred, Err(CopyFailure::Restartable(_))) {
+        while restarts < RESTARTS_MAX
+            && let Err(CopyFailure::Restartable(kind)) = &transferred
+        {
+            // This happens once: the place among others has been used.
+            let is_left_out = matches!(kind, RegistryErrorKind::LeftOut { .. });
             let confirmed = self.confirmed.load(Ordering::Relaxed);
             transferred = self.transfer(None).await;
-            restarts = if self.confirmed.load(Ordering::Relaxed) > confirmed {
+            restarts = if is_left_out || self.confirmed.load(Ordering::Relaxed) > confirmed {
                 0
             } else {
                 restarts + 1

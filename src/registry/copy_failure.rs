@@ -12,13 +12,23 @@ pub(super) enum CopyFailure {
     Source(RegistryErrorKind),
     #[error(transparent)]
     Destination(RegistryErrorKind),
-    /// An error of the destination that an immediate restart can fix: with renewed credentials, with smaller requests, or
-    /// from another byte.
+    /// An error that an immediate restart can fix: with renewed credentials, with smaller requests, from another byte, or
+    /// with a read of its own.
     #[error(transparent)]
     Restartable(RegistryErrorKind),
 }
 
 impl CopyFailure {
+    /// Creates the failure of a read. A source that was read for others is not at fault, nor is the destination: this
+    /// takes no attempt.
+    pub(super) fn of_read(kind: RegistryErrorKind) -> Self {
+        if let RegistryErrorKind::LeftOut { .. } = kind {
+            Self::Restartable(kind)
+        } else {
+            Self::Source(kind)
+        }
+    }
+
     fn kind(&self) -> &RegistryErrorKind {
         match self {
             Self::Source(kind) | Self::Destination(kind) | Self::Restartable(kind) => kind,

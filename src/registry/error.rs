@@ -110,6 +110,12 @@ pub enum RegistryErrorKind {
         /// The last byte that was sent.
         sent: u64,
     },
+    /// The content was read together with other destinations, which did not wait for this one. It has to read alone.
+    #[error("`{host}` was read for other destinations, which did not wait for this one")]
+    LeftOut {
+        /// The host that was read.
+        host: String,
+    },
     /// The list of referrers or tags cannot be read to its end.
     #[error("its list cannot be used: {0}")]
     Listing(String),
@@ -311,6 +317,7 @@ impl RegistryErrorKind {
             | Self::Content(ContentError::Digest { .. } | ContentError::File(_))
             | Self::Early { .. }
             | Self::Partial { .. }
+            | Self::LeftOut { .. }
             | Self::Listing(_)
             | Self::LongList(_)
             | Self::NoList(_)

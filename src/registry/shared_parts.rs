@@ -4,7 +4,6 @@ use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::error::RegistryErrorKind;
-use crate::http::{TransportError, TransportErrorKind};
 
 /// The number of parts that may wait for one destination. All destinations share the memory of a part.
 pub(super) const PARTS_WAITING: usize = 4;
@@ -30,15 +29,8 @@ impl SharedParts {
     /// Returns the next part, or `None` at the end of the blob.
     pub(super) async fn next(&mut self) -> ReadPart {
         self.parts.recv().await.unwrap_or_else(|| {
-            Err(RegistryErrorKind::Unreachable {
+            Err(RegistryErrorKind::LeftOut {
                 host: self.host.clone(),
-                error: TransportError {
-                    cause: "the blob was read for others, who did not wait for this destination"
-                        .to_owned(),
-                    kind: TransportErrorKind::Silence,
-                    proxy: None,
-                    certificate: None,
-                },
             })
         })
     }

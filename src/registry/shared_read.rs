@@ -8,7 +8,8 @@
 //! respond from holding up others without end:
 //!
 //! - The reads wait [`GATHERING`] for its decision about a blob, and not again until it decides about one.
-//! - A destination that takes no part while another does is left out, and reads alone from then on.
+//! - A destination that takes no part while another does is left out, and reads alone from then on. This takes none of its
+//!   attempts: nothing has failed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

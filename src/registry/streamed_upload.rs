@@ -290,7 +290,8 @@ impl StreamedUpload<'_> {
     /// True if the next attempt can go on with the upload.
     fn may_go_on(&self, failure: &CopyFailure, confirmed: &Prefix) -> bool {
         match (failure, failure.status()) {
-            (CopyFailure::Restartable(_), Some(401)) => true,
+            (CopyFailure::Restartable(_), Some(401))
+            | (CopyFailure::Restartable(RegistryErrorKind::LeftOut { .. }), _) => true,
             // The registry has another number of bytes. If it stated this one, it states no usable one.
             (CopyFailure::Restartable(_), Some(416)) => self.resumed_at != Some(confirmed.length),
             (CopyFailure::Restartable(_), _) => false,
@@ -330,9 +331,9 @@ impl StreamedUpload<'_> {
         authorization: Option<Authorization>,
         response: Result<Response, RegistryErrorKind>,
     ) -> Result<Response, CopyFailure> {
-        // If the body broke off, the source is at fault, whatever the destination answered.
+        // If the body broke off, the read is at fault, whatever the destination answered.
         if let Some(kind) = self.state.error() {
-            return Err(CopyFailure::Source(kind));
+            return Err(CopyFailure::of_read(kind));
         }
         let response = response.map_err(CopyFailure::Destination)?;
         if response.status == 401 && upload.is_on_registry {

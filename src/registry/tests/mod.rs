@@ -9,6 +9,7 @@ mod copies;
 mod copy_faults;
 mod files;
 mod integrity;
+mod left_out;
 pub(crate) mod properties;
 mod redirects;
 mod resumed;

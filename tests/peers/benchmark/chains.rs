@@ -2,7 +2,7 @@
 
 use crate::support::{Action, Child, Log, Registry, Tool, Workflow};
 
-use super::{Cost, children, measured, median, tell};
+use super::{Cost, children, many_children, measured, median, tell};
 
 const TWENTY: usize = 20;
 /// The number of repetitions; the table has the median.
@@ -16,10 +16,8 @@ fn side_by_side() {
         (Registry::Distribution, "fallback tag"),
     ] {
         two_platforms(registry, name);
-        let many: Vec<String> = (0..TWENTY).map(|number| format!("arch{number}")).collect();
-        let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let (ours, theirs) = (registry.fresh(), registry.fresh());
-        let (own, other) = (children(&ours, &many), children(&theirs, &many));
+        let (own, other) = (many_children(&ours, TWENTY), many_children(&theirs, TWENTY));
         tell(
             "recursive 20",
             name,
@@ -86,9 +84,7 @@ fn two_platforms(registry: Registry, name: &str) {
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn sixty_platforms() {
     let repository = Registry::Cue.fresh();
-    let many: Vec<String> = (0..60).map(|number| format!("arch{number}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let own = children(&repository, &many);
+    let own = many_children(&repository, 60);
     let sealed = seal(&repository, &own, "true");
     tell(
         "recursive 60",

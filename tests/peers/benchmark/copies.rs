@@ -4,7 +4,7 @@ use std::env;
 
 use crate::support::{Action, Child, Registry, Tool, push_layers, tls_authority};
 
-use super::{children, measured, measured_at_once, median, tell};
+use super::{children, many_children, measured, median, tell};
 
 /// The number of repetitions of copies that decide; the table has the median.
 const TIMES: usize = 5;
@@ -34,7 +34,7 @@ const PAIRS: [(Registry, Registry, &str); 4] = [
 
 /// A tool that copies the image `from` to the repository `to`, with the tag `v1`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Copier {
+pub(super) enum Copier {
     /// This program, which verifies nothing, as the others.
     Publish,
     PublishVerified,
@@ -44,7 +44,7 @@ enum Copier {
 }
 
 impl Copier {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Publish => "manifest-seal: publish",
             Self::PublishVerified => "manifest-seal: publish, verified",
@@ -54,7 +54,7 @@ impl Copier {
         }
     }
 
-    fn tool(self, from: &str, to: &str) -> Tool {
+    pub(super) fn tool(self, from: &str, to: &str) -> Tool {
         let tagged = format!("{to}:v1");
         match self {
             Self::Publish => unverified(from, to).input("tags", "v1").tool(),
@@ -79,7 +79,7 @@ impl Copier {
 }
 
 /// Returns a run of `publish` that verifies nothing.
-fn unverified(from: &str, to: &str) -> Action {
+pub(super) fn unverified(from: &str, to: &str) -> Action {
     Action::new("publish", to)
         .input("source", from)
         .input("certificate-identity", "")
@@ -103,12 +103,10 @@ fn compare(work: &str, pair: &str, from: &str, to: Registry, tools: &[Copier], t
     }
 }
 
-/// Seals an index of these platforms with signatures of all, and returns its name.
-fn signed(registry: Registry, platforms: &[&str]) -> String {
-    let built = registry.fresh();
-    let children = children(&built, platforms);
+/// Seals an index of these images with signatures of all, and returns its name.
+fn signed(built: &str, children: &[Child]) -> String {
     let digests: Vec<&str> = children.iter().map(|child| child.digest.as_str()).collect();
-    let seal = Action::seal(&built, &digests, &["v1"]).input("recursive", "true");
+    let seal = Action::seal(built, &digests, &["v1"]).input("recursive", "true");
     seal.succeed();
     format!("{built}:v1")
 }
@@ -125,7 +123,8 @@ fn copies_side_by_side() {
         Copier::Skopeo,
     ];
     for (from, to, pair) in PAIRS {
-        let from = signed(from, &["amd64", "arm64"]);
+        let built = from.fresh();
+        let from = signed(&built, &children(&built, &["amd64", "arm64"]));
         compare("signed copy", pair, &from, to, &tools, TIMES);
     }
 }
@@ -134,76 +133,11 @@ fn copies_side_by_side() {
 #[test]
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn twenty_signed_children() {
-    let many: Vec<String> = (0..TWENTY).map(|number| format!("arch{number}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     let tools = [Copier::Publish, Copier::Regctl, Copier::PublishVerified];
     for (from, to, pair) in PAIRS.into_iter().take(3) {
-        let from = signed(from, &many);
+        let built = from.fresh();
+        let from = signed(&built, &many_children(&built, TWENTY));
         compare("20 signed images in an index", pair, &from, to, &tools, 3);
-    }
-}
-
-/// Copies twenty signed images that a record names, beside eight processes of regctl.
-#[test]
-#[ignore = "a measurement: tests/peers/bench runs it"]
-fn record_of_twenty() {
-    let built = Registry::Cue.fresh();
-    let many: Vec<String> = (0..TWENTY).map(|number| format!("arch{number}")).collect();
-    let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let mut seal = Action::seal(&built, &[], &[]).input("recursive", "true");
-    let (mut sources, mut record_digest) = (Vec::new(), String::new());
-    for (number, child) in children(&built, &many).iter().enumerate() {
-        let tag = format!("v{number}");
-        seal = seal.input("digests", &child.digest).input("tags", &tag);
-        record_digest = seal.succeed().output("record-digest").to_owned();
-        sources.push(format!("{built}:{tag}"));
-    }
-    let record = seal.workspace().join("manifest-seal.json");
-    let (mut own, mut own_again) = (Vec::new(), Vec::new());
-    let (mut other, mut other_again) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
-        let (ours, theirs) = (Registry::Debian.fresh(), Registry::Debian.fresh());
-        let publish = || {
-            let publish = unverified("built.json", &ours)
-                .input("tags", "")
-                .input("record-digest", &record_digest);
-            std::fs::copy(&record, publish.workspace().join("built.json")).unwrap();
-            measured(vec![publish.tool()])
-        };
-        own.push(publish());
-        own_again.push(publish());
-        let regctl = || {
-            let copies = sources.iter().map(|from| {
-                let (_, tag) = from.rsplit_once(':').unwrap();
-                Tool::regctl_between(from, &theirs)
-                    .args(["image", "copy", "--referrers", "--digest-tags", from])
-                    .arg(format!("{theirs}:{tag}"))
-            });
-            measured_at_once(copies.collect(), 8)
-        };
-        other.push(regctl());
-        other_again.push(regctl());
-    }
-    let pair = "referrers API to fallback tags";
-    for (work, by, costs) in [
-        (
-            "20 signed images",
-            "manifest-seal: publish of a record",
-            &own,
-        ),
-        ("20 signed images", "regctl image copy, 8 at once", &other),
-        (
-            "20 signed images, again",
-            "manifest-seal: publish of a record",
-            &own_again,
-        ),
-        (
-            "20 signed images, again",
-            "regctl image copy, 8 at once",
-            &other_again,
-        ),
-    ] {
-        tell(work, pair, by, &median(costs));
     }
 }
 
@@ -279,7 +213,7 @@ fn several_hosts() {
 }
 
 /// Gives an image the tag `v1`: regctl fails if there are no tags.
-fn tagged(repository: &str, image: &Child) -> String {
+pub(super) fn tagged(repository: &str, image: &Child) -> String {
     Tool::crane()
         .args(["tag", &format!("{repository}@{}", image.digest), "v1"])
         .succeed();

@@ -2,17 +2,21 @@
 
 use sandbox::Proof;
 
-use crate::support::{Action, Flavour, Registry, Tool, Workflow, push_child};
+use crate::support::{Action, Flavour, Registry, Tool, Workflow, push_child, push_layers};
 
-use super::{Cost, children, measured, tell};
+use super::copies::{Copier, tagged, unverified};
+use super::{Cost, children, measured, repeated, tell};
+
+/// The number of repetitions; the table has the median.
+const TIMES: usize = 3;
 
 /// The cost of work of each size.
 type Costs = Vec<(usize, Cost)>;
 
 /// Tells each cost, and the line through wall times and requests: cost = start + growth * size.
-fn tell_growth(work: &str, by: &str, costs: &Costs) {
+pub(super) fn tell_growth(work: &str, registry: &str, by: &str, costs: &Costs) {
     for (size, cost) in costs {
-        tell(&format!("{work}: {size}"), "distribution", by, cost);
+        tell(&format!("{work}: {size}"), registry, by, cost);
     }
     let line = |figure: fn(&Cost) -> f64| {
         let points = costs.iter().map(|(size, cost)| {
@@ -73,18 +77,25 @@ fn cleanup_of_many_tags() {
             seal.succeed();
             (repository, seal)
         };
-        let (_, create) = made();
-        let cleanup = create.input("command", "cleanup").input("digests", "");
-        ours.push((count, measured(vec![cleanup.tool()])));
-        let (repository, _) = made();
-        let removals = tags.iter().map(|tag| {
-            let tag = format!("{repository}:{tag}");
-            Tool::regctl(&tag).args(["tag", "rm", &tag])
-        });
-        theirs.push((count, measured(removals.collect())));
+        let cleanup = |_| {
+            let (_, create) = made();
+            let cleanup = create.input("command", "cleanup").input("digests", "");
+            measured(vec![cleanup.tool()])
+        };
+        ours.push((count, repeated(TIMES, cleanup)));
+        let removals = |_| {
+            let (repository, _) = made();
+            let removals = tags.iter().map(|tag| {
+                let tag = format!("{repository}:{tag}");
+                Tool::regctl(&tag).args(["tag", "rm", &tag])
+            });
+            measured(removals.collect())
+        };
+        theirs.push((count, repeated(TIMES, removals)));
     }
-    tell_growth("cleanup of tags", "manifest-seal: cleanup", &ours);
-    tell_growth("cleanup of tags", "regctl tag rm, one by one", &theirs);
+    let (work, registry) = ("cleanup of tags", "distribution");
+    tell_growth(work, registry, "manifest-seal: cleanup", &ours);
+    tell_growth(work, registry, "regctl tag rm, one by one", &theirs);
 }
 
 /// Verifies an image that several workflows signed, the right one first or last.
@@ -93,7 +104,7 @@ fn cleanup_of_many_tags() {
 fn verification_among_many_signatures() {
     for (place, is_first) in [("first", true), ("last", false)] {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for count in [1, 10, 40] {
+        for count in [1, 10, 100] {
             let repository = Registry::Distribution.fresh();
             let image = push_child(&repository, "amd64", Flavour::Oci);
             let image = format!("{repository}@{}", image.digest);
@@ -110,13 +121,48 @@ fn verification_among_many_signatures() {
             if !is_first {
                 sign(&own);
             }
-            let verify = Action::new("verify", &image);
-            ours.push((count, measured(vec![verify.tool()])));
-            let cosign = Tool::cosign_verify(&own).arg(&image);
-            theirs.push((count, measured(vec![cosign])));
+            let verify = |_| measured(vec![Action::new("verify", &image).tool()]);
+            ours.push((count, repeated(TIMES, verify)));
+            let cosign = |_| measured(vec![Tool::cosign_verify(&own).arg(&image)]);
+            theirs.push((count, repeated(TIMES, cosign)));
         }
         let work = format!("verify among signatures, the right one {place}");
-        tell_growth(&work, "manifest-seal: verify", &ours);
-        tell_growth(&work, "cosign verify", &theirs);
+        tell_growth(&work, "distribution", "manifest-seal: verify", &ours);
+        tell_growth(&work, "distribution", "cosign verify", &theirs);
     }
+}
+
+/// Copies one image to several hosts: to all at once by this program, to one after the other by regctl. The fifth host is
+/// the source's own.
+#[test]
+#[ignore = "a measurement: tests/peers/bench runs it"]
+fn copies_to_several_hosts() {
+    let built = Registry::Distribution.fresh();
+    let image = push_layers(&built, &[10_000_000; 3]);
+    let from = tagged(&built, &image);
+    let hosts = [
+        Registry::Debian,
+        Registry::Cue,
+        Registry::Ggcr,
+        Registry::Olareg,
+        Registry::Distribution,
+    ];
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for count in [1, 2, 5] {
+        let fresh = || hosts[..count].iter().map(|host| host.fresh());
+        let publish = |_| {
+            let tags: Vec<String> = fresh().map(|to| format!("{to}:v1")).collect();
+            let publish = unverified(&from, "").input("tags", &tags.join("\n"));
+            measured(vec![publish.tool()])
+        };
+        ours.push((count, repeated(TIMES, publish)));
+        let copies = |_| {
+            let copies = fresh().map(|to| Copier::Regctl.tool(&from, &to));
+            measured(copies.collect())
+        };
+        theirs.push((count, repeated(TIMES, copies)));
+    }
+    let (work, registry) = ("30 MB to hosts", "distribution");
+    tell_growth(work, registry, Copier::Publish.name(), &ours);
+    tell_growth(work, registry, Copier::Regctl.name(), &theirs);
 }

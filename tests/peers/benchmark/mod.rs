@@ -5,6 +5,7 @@
 mod chains;
 mod copies;
 mod growth;
+mod records;
 
 use std::env;
 use std::fs;
@@ -43,6 +44,11 @@ impl Cost {
             peak: self.peak.max(other.peak),
         }
     }
+}
+
+/// Returns the median cost of this work, done this many times.
+fn repeated(times: usize, work: impl FnMut(usize) -> Cost) -> Cost {
+    median(&(0..times).map(work).collect::<Vec<_>>())
 }
 
 /// Returns the median of each figure, except for the peak, which is the highest.
@@ -139,6 +145,13 @@ fn children(repository: &str, architectures: &[&str]) -> Vec<Child> {
         .iter()
         .map(|architecture| push_child(repository, architecture, Flavour::Oci))
         .collect()
+}
+
+/// Pushes this many images of one platform each, all of them different.
+fn many_children(repository: &str, count: usize) -> Vec<Child> {
+    let architectures = (0..count).map(|number| format!("arch{number}"));
+    let push = |architecture: String| push_child(repository, &architecture, Flavour::Oci);
+    architectures.map(push).collect()
 }
 
 /// Runs tools one after the other; the peak is that of the largest.

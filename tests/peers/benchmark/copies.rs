@@ -2,9 +2,11 @@
 
 use std::env;
 
+use sandbox::Proof;
+
 use crate::support::{Action, Child, Registry, Tool, push_layers, tls_authority};
 
-use super::{children, many_children, measured, median, tell};
+use super::{Cost, children, many_children, measured, median, tell};
 
 /// The number of repetitions of copies that decide; the table has the median.
 const TIMES: usize = 5;
@@ -87,8 +89,15 @@ pub(super) fn unverified(from: &str, to: &str) -> Action {
 }
 
 /// Copies `from` with each of the tools, twice each: to an empty repository, and to one with all of it. The tools take
-/// turns, so that all meet the same load.
-fn compare(work: &str, pair: &str, from: &str, to: Registry, tools: &[Copier], times: usize) {
+/// turns, so that all meet the same load. Returns the costs of the first copies.
+fn compare(
+    work: &str,
+    pair: &str,
+    from: &str,
+    to: Registry,
+    tools: &[Copier],
+    times: usize,
+) -> Vec<Cost> {
     let mut costs = vec![(Vec::new(), Vec::new()); tools.len()];
     for _ in 0..times {
         for (tool, (first, again)) in tools.iter().zip(&mut costs) {
@@ -97,10 +106,13 @@ fn compare(work: &str, pair: &str, from: &str, to: Registry, tools: &[Copier], t
             again.push(measured(vec![tool.tool(from, &to)]));
         }
     }
-    for (tool, (first, again)) in tools.iter().zip(&costs) {
-        tell(work, pair, tool.name(), &median(first));
+    let told = tools.iter().zip(&costs).map(|(tool, (first, again))| {
+        let first = median(first);
+        tell(work, pair, tool.name(), &first);
         tell(&format!("{work}, again"), pair, tool.name(), &median(again));
-    }
+        first
+    });
+    told.collect()
 }
 
 /// Seals an index of these images with signatures of all, and returns its name.
@@ -164,8 +176,8 @@ fn hundred_layers() {
 #[ignore = "a measurement: tests/peers/bench runs it"]
 fn large_copies_side_by_side() {
     let built = Registry::Distribution.fresh();
-    let layers = env::var("BENCH_LAYERS").map_or(1, |count| count.parse().unwrap());
-    let image = push_layers(&built, &vec![GIGABYTE; layers]);
+    let layers: u16 = env::var("BENCH_LAYERS").map_or(1, |count| count.parse().unwrap());
+    let image = push_layers(&built, &vec![GIGABYTE; layers.into()]);
     let from = tagged(&built, &image);
     let work = format!("{layers} GB");
     let tools = [
@@ -174,42 +186,16 @@ fn large_copies_side_by_side() {
         Copier::Crane,
         Copier::Skopeo,
     ];
-    compare(&work, "distribution", &from, Registry::Debian, &tools, 1);
-}
-
-/// Copies one image to several hosts: all at once by this program, one after the other by regctl.
-#[test]
-#[ignore = "a measurement: tests/peers/bench runs it"]
-fn several_hosts() {
-    let built = Registry::Distribution.fresh();
-    let image = push_layers(&built, &[40_000_000; 4]);
-    let from = tagged(&built, &image);
-    let hosts = [
-        Registry::Debian,
-        Registry::Cue,
-        Registry::Ggcr,
-        Registry::Olareg,
-    ];
-    let fresh = || hosts.map(Registry::fresh);
-    let to = fresh();
-    let tags = to.iter().map(|to| format!("{to}:v1"));
-    let tags: Vec<String> = tags.collect();
-    let publish = unverified(&from, &to[0]).input("image", "");
-    let ours = measured(vec![publish.input("tags", &tags.join("\n")).tool()]);
-    let theirs = fresh().map(|to| Copier::Regctl.tool(&from, &to));
-    let theirs = measured(theirs.into());
-    tell(
-        "160 MB to 4 hosts",
-        "distribution",
-        Copier::Publish.name(),
-        &ours,
-    );
-    tell(
-        "160 MB to 4 hosts",
-        "distribution",
-        Copier::Regctl.name(),
-        &theirs,
-    );
+    let costs = compare(&work, "distribution", &from, Registry::Debian, &tools, 1);
+    let columns = ["work", "by", "MB/s #", "peak MB #"];
+    let mut proof = Proof::new("speed", "Throughput", &columns);
+    let megabytes = 1e3 * f64::from(layers);
+    for (tool, cost) in tools.iter().zip(costs) {
+        let (speed, peak) = (megabytes / cost.wall, cost.peak);
+        let (speed, peak) = (format!("{speed:.0}"), format!("{peak:.0}"));
+        proof.row(&[&work, &tool.name(), &speed, &peak]);
+    }
+    proof.join();
 }
 
 /// Gives an image the tag `v1`: regctl fails if there are no tags.

@@ -6,6 +6,7 @@ mod children;
 mod cleanup;
 mod error;
 mod images_text;
+mod known_signatures;
 mod new_repository;
 mod preflight;
 mod preflight_error;

@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Mutex;
 
 use super::CommandError;
+use super::known_signatures::KnownSignatures;
 use super::new_repository::seen;
 use super::publish_source::{FoundImages, find_images};
 use super::source_gate::SourceGate;
@@ -75,7 +76,8 @@ pub(super) async fn publish(
         context.events.info(NOTHING_VERIFIED.to_owned());
         None
     };
-    let mut passed = None;
+    let mut filter = ReferrerFilter::new(publish.referrers);
+    let mut known_signatures = KnownSignatures::default();
     if let Some((depth, policy, verifying)) = &gate {
         let source = SourceGate {
             context,
@@ -85,7 +87,9 @@ pub(super) async fn publish(
             policy,
             selection: publish.referrers,
         };
-        passed = Some((verifying, source.check(*depth).await?));
+        let passed = source.check(*depth).await?;
+        filter = filter.verifying(verifying, passed.policy, passed.bundles);
+        known_signatures = passed.known;
     }
     let required_proof = gate
         .as_ref()
@@ -98,7 +102,6 @@ pub(super) async fn publish(
         required_proof: required_proof.unwrap_or(VersionProof::NotRequired),
         lock: Mutex::default(),
     };
-    let filter = ReferrerFilter::new(passed, publish.referrers);
     if context.mode == Mode::DryRun {
         let known = seen(&lookups);
         let newer = versions.newer_tags(&known, tagged.digest()).await?;
@@ -136,6 +139,7 @@ pub(super) async fn publish(
             verifying_context: verifying,
             policy,
             record: record_writer,
+            known: &known_signatures,
         };
         let images = found.at(&publish.destinations);
         gate.check(&images, *depth, outcome).await?;
@@ -233,7 +237,7 @@ async fn plan(
             .await?;
     }
     outcome.referrers = filter.outcomes();
-    report_referrers(context, &outcome.referrers, "to be copied");
+    report_referrers(context, &outcome.referrers, |_| "to be copied");
     Ok(())
 }
 
@@ -320,9 +324,11 @@ impl<'a> PublishSteps<'a, '_> {
         });
         let ended = join_all(each).await;
         let (mut pending_settles, mut check) = (Vec::new(), PreWriteCheck::default());
-        let mut failure = None;
+        let (mut failure, mut stored) = (None, BTreeSet::new());
         for (repository, (copied, ended)) in destinations.iter().zip(ended) {
-            report_copied(self.context, repository, &copied);
+            report_copied(self.context, repository, &copied, ended.is_ok());
+            stored.extend(copied.manifests.iter().map(ToString::to_string));
+            stored.extend(copied.lists.iter().cloned());
             match ended {
                 Ok((pending, read)) => {
                     outcome.note_published(repository, &copied);
@@ -336,7 +342,13 @@ impl<'a> PublishSteps<'a, '_> {
             }
         }
         outcome.referrers = self.filter.outcomes();
-        report_referrers(self.context, &outcome.referrers, "copied");
+        report_referrers(self.context, &outcome.referrers, |name| {
+            match (stored.contains(name), &failure) {
+                (true, _) => "copied",
+                (false, None) => "was there",
+                (false, Some(_)) => "to be copied",
+            }
+        });
         check.unused.clone_from(self.unused);
         let copied = CopiedEverywhere {
             pending_settles,
@@ -418,12 +430,17 @@ fn absent_tags<'a>(
     })
 }
 
-fn report_copied(context: &Context, repository: &Repository, copied: &CopiedContent) {
+fn report_copied(
+    context: &Context,
+    repository: &Repository,
+    copied: &CopiedContent,
+    is_complete: bool,
+) {
     let (manifests, blobs) = (copied.manifests.len(), copied.blobs.len());
     if manifests + blobs > 0 {
         let text = format!("{manifests} manifests and {blobs} blobs were copied to `{repository}`");
         context.events.info(text);
-    } else if copied.lists.is_empty() {
+    } else if is_complete && copied.lists.is_empty() {
         let text = format!("`{repository}` already has all content");
         context.events.info(text);
     }
@@ -438,8 +455,12 @@ fn report_copied(context: &Context, repository: &Repository, copied: &CopiedCont
     }
 }
 
-/// Reports for each referrer of the images whether it is verified.
-fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &str) {
+/// Reports for each referrer of the images whether it is verified, and the state of its copy.
+fn report_referrers(
+    context: &Context,
+    referrers: &[ReferrerOutcome],
+    state: impl Fn(&str) -> &'static str,
+) {
     for referrer in referrers.iter().take(REFERRERS_SHOWN) {
         let ReferrerOutcome {
             subject,
@@ -452,8 +473,12 @@ fn report_referrers(context: &Context, referrers: &[ReferrerOutcome], copied: &s
             Ok(by) => format!("verified, by `{by}`"),
             Err(why) => format!("not verified: {why}"),
         };
-        let what = if *is_copied { copied } else { "not copied" };
-        let text = format!("`{name}` ({kind}), a referrer of `{subject}`: {verdict}; {what}");
+        let copied = if *is_copied {
+            state(name)
+        } else {
+            "not copied"
+        };
+        let text = format!("`{name}` ({kind}), a referrer of `{subject}`: {verdict}; {copied}");
         context.events.info(text);
     }
     let more = referrers.len().saturating_sub(REFERRERS_SHOWN);

@@ -7,6 +7,7 @@ use std::future::Future;
 use futures_util::future::join_all;
 use futures_util::{StreamExt as _, stream};
 
+use super::known_signatures::{KnownSignature, KnownSignatures};
 use super::subjects::{TagUse, find_image, with_children};
 use super::{CommandError, Refused, RefusedSubject};
 use crate::context::{REQUESTS_PARALLEL, ReadContext, RecordReader};
@@ -15,7 +16,7 @@ use crate::domain::{
 };
 use crate::inputs::{Depth, PolicyInputs, Verify};
 use crate::outcome::{Outcome, SignatureOutcome, SignatureSource, Subject};
-use crate::signatures::lookup::{FoundSignature, Search, look_up};
+use crate::signatures::lookup::{Search, look_up};
 use crate::signatures::refused::RefusalSummary;
 use crate::signatures::signable::check_signable;
 use crate::signatures::{GITHUB_ISSUER, SignatureError, VerifyingContext};
@@ -31,6 +32,17 @@ enum SubjectVerdict {
     NotYet(RefusalSummary),
     /// Signatures are visible, and none is right.
     Wrong(RefusalSummary),
+}
+
+impl SubjectVerdict {
+    fn signed(subject: &Subject, KnownSignature { signer, location }: KnownSignature) -> Self {
+        Self::Signed(Box::new(SignatureOutcome {
+            subject: subject.clone(),
+            signer,
+            location,
+            source: SignatureSource::Found,
+        }))
+    }
 }
 
 /// The open results after one round over all waiting subjects.
@@ -61,6 +73,7 @@ pub(super) async fn verify(
         verifying_context: &verifying_context,
         policy: &policy,
         record,
+        known: &KnownSignatures::default(),
     };
     let image = (&verify.image.repository, &manifest);
     gate.check(&[image], verify.depth, outcome).await?;
@@ -74,6 +87,8 @@ pub(super) struct SignatureGate<'a> {
     pub(super) verifying_context: &'a VerifyingContext,
     pub(super) policy: &'a Policy,
     pub(super) record: &'a RecordReader,
+    /// The signatures that this run has verified before.
+    pub(super) known: &'a KnownSignatures,
 }
 
 impl SignatureGate<'_> {
@@ -154,7 +169,8 @@ impl SignatureGate<'_> {
         subjects: Vec<Subject>,
         outcome: &mut Outcome,
     ) -> Result<VerifyRound, CommandError> {
-        let reads = subjects.iter().map(|subject| self.verdict(subject));
+        let before = &*outcome;
+        let reads = subjects.iter().map(|subject| self.verdict(subject, before));
         let verdicts: Vec<_> = stream::iter(reads)
             .buffered(REQUESTS_PARALLEL)
             .collect()
@@ -183,7 +199,15 @@ impl SignatureGate<'_> {
         Ok(round)
     }
 
-    async fn verdict(&self, subject: &Subject) -> Result<SubjectVerdict, CommandError> {
+    async fn verdict(
+        &self,
+        subject: &Subject,
+        outcome: &Outcome,
+    ) -> Result<SubjectVerdict, CommandError> {
+        let known = self.known.signature_of(self.context, subject, outcome);
+        if let Some(known) = known.await {
+            return Ok(SubjectVerdict::signed(subject, known.clone()));
+        }
         let verifier = self.verifying_context.verifier(self.policy);
         let lookup = look_up(
             self.context,
@@ -196,17 +220,12 @@ impl SignatureGate<'_> {
         .await?;
         let (refused, may_be_late) = (&lookup.refused, lookup.may_be_late());
         let warning = refused.warning(subject);
-        if let Some(FoundSignature { location, content }) = lookup.verified.first() {
+        if let Some(found) = lookup.verified.first() {
             // If the subject is refused, all of this is in the reasons.
             if let Some(warning) = warning {
                 self.context.events.warn(warning);
             }
-            return Ok(SubjectVerdict::Signed(Box::new(SignatureOutcome {
-                subject: subject.clone(),
-                signer: content.signer().clone(),
-                location: location.clone(),
-                source: SignatureSource::Found,
-            })));
+            return Ok(SubjectVerdict::signed(subject, KnownSignature::of(found)));
         }
         let image = subject.repository.to_string();
         // The record announces a signature of this pipeline. Until it is visible, wrong signatures are not the final

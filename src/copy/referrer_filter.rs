@@ -26,6 +26,8 @@ const TYPE_MAX_CHARS: usize = 200;
 /// The required signer of referrers, and the verdict on each so far. The verdict is the same for every destination.
 pub(crate) struct ReferrerFilter<'a> {
     verifying_context: Option<(&'a VerifyingContext, SourcePolicy)>,
+    /// Bundles that were read before, by the digest of their manifest.
+    bundles: BTreeMap<Digest, Vec<u8>>,
     selection: ReferrerSelection,
     found: RefCell<BTreeMap<(Digest, String), ReferrerOutcome>>,
     /// The entries of the referrers that are copied.
@@ -79,17 +81,29 @@ impl DigestTagCopy {
 }
 
 impl<'a> ReferrerFilter<'a> {
-    /// Creates the check. `verifying_context` is set if the required signer is known.
-    pub(crate) fn new(
-        verifying_context: Option<(&'a VerifyingContext, SourcePolicy)>,
-        selection: ReferrerSelection,
-    ) -> Self {
+    /// Creates a check that verifies nothing.
+    pub(crate) fn new(selection: ReferrerSelection) -> Self {
         Self {
-            verifying_context,
+            verifying_context: None,
+            bundles: BTreeMap::new(),
             selection,
             found: RefCell::default(),
             entries: RefCell::default(),
             warned: RefCell::default(),
+        }
+    }
+
+    /// Requires this signer. `bundles` were read before, by the digest of their manifest.
+    pub(crate) fn verifying(
+        self,
+        verifying_context: &'a VerifyingContext,
+        policy: SourcePolicy,
+        bundles: BTreeMap<Digest, Vec<u8>>,
+    ) -> Self {
+        Self {
+            verifying_context: Some((verifying_context, policy)),
+            bundles,
+            ..self
         }
     }
 
@@ -282,7 +296,12 @@ impl<'a> ReferrerFilter<'a> {
         let is_read =
             |read: &BundleRead| matches!(read, BundleRead::Bundle(_) | BundleRead::Other(_));
         let read = async |source| read_bundle(context, source, manifest).await;
-        let bytes = match read_first(from, is_read, read).await? {
+        let read_before = self.bundles.get(&referrer.entry.digest).cloned();
+        let read = match read_before {
+            Some(bytes) => Some(BundleRead::Bundle(bytes)),
+            None => read_first(from, is_read, read).await?,
+        };
+        let bytes = match read {
             Some(BundleRead::Bundle(bytes)) => bytes,
             Some(BundleRead::Other(kind)) => return refused(kind, "it is not a Sigstore bundle"),
             Some(BundleRead::Statement(kind)) => return refused(kind, "its bundle cannot be read"),

@@ -67,7 +67,7 @@ pub struct ReferrerOutcome {
     pub kind: String,
     /// Its signer, or the reason why it is not verified.
     pub verdict: Result<String, String>,
-    /// True if it was copied.
+    /// True if it is part of the copy. The destinations may have had it before.
     pub is_copied: bool,
 }
 
@@ -292,6 +292,13 @@ impl Outcome {
                 destination.blobs = copied.blobs.iter().cloned().collect();
             }
         }
+    }
+
+    /// Reports whether this run has stored a manifest in a repository.
+    pub(crate) fn has_copied(&self, repository: &Repository, manifest: &Digest) -> bool {
+        let destinations = self.index.iter().flat_map(|index| &index.destinations);
+        let mut there = destinations.filter(|destination| destination.repository == *repository);
+        there.any(|destination| destination.copied.contains(manifest))
     }
 
     fn destinations_of(

@@ -76,12 +76,14 @@ impl Report<'_> {
                 vec![name, kind, subject, verdict, copied.to_owned()]
             })
             .collect();
-        let copied = if self.outcome.planned {
-            "To&nbsp;be&nbsp;copied"
-        } else {
-            "Copied"
-        };
-        let table = table(&["Referrer", "Type", "Of", "Verified", copied], &rows);
+        let columns = [
+            "Referrer",
+            "Type",
+            "Of",
+            "Verified",
+            "Part&nbsp;of&nbsp;the&nbsp;copy",
+        ];
+        let table = table(&columns, &rows);
         let more = match referrers.len().saturating_sub(REFERRERS_SHOWN) {
             0 => String::new(),
             more => format!("\nand {more} more\n"),

@@ -45,7 +45,7 @@ outputs! {
     "proceed": "`preflight`: `true` when the build should continue.";
     "states": "`preflight`, JSON object: full tag to its `state` (`absent`, `present`, `same`, `different`, `unknown`, `unknown-new`) and `digest`.";
     "source": "`preflight` with `skip`: the image that is already published, `registry/repository@digest`; pass it as `digests` to a `seal` that completes it.";
-    "referrers": "`publish`, JSON list: every referrer of the published images, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (the signer) or `why` it is not verified, and `carried`: whether it was copied (with `dry-run`: would be).";
+    "referrers": "`publish`, JSON list: every referrer of the published images, with `subject`, `referrer` (its digest, or its tag), `type`, `verified`, `by` (the signer) or `why` it is not verified, and `carried`: whether it is part of the copy.";
     "remaining": "`cleanup`, JSON list: each tag that could not be reverted or, if the record is not trusted, each tag that exists, with `registry`, `digest`, `before`, `why`, and the manual `steps`.";
     "record": "Path of the record, relative to the workspace.";
     "record-digest": "SHA-256 of the record, for the `record-digest` of a later job. It is also set after a failure.";

@@ -12,7 +12,9 @@ use super::signable::check_signable;
 use super::{SignatureError, legacy};
 use crate::context::ReadContext;
 use crate::domain::{Digest, Repository, SignatureFormat};
-use crate::referrers::ReadOrder;
+use crate::outcome::Subject;
+use crate::referrers::{ReadOrder, ReferrerReader};
+use crate::registry::Referrer;
 
 /// The maximum number of referrers that are opened to check if a moving tag's content is signed.
 const OPENED_MAX: usize = 100;
@@ -79,6 +81,20 @@ pub(crate) async fn look_up(
         candidates.open_passed_over().await;
     }
     either(candidates.end(), legacy)
+}
+
+/// Reports whether a repository lists this referrer of a subject as one that may be a signature. An error is not an answer:
+/// only [`look_up`] can report what it prevents.
+pub(crate) async fn is_listed(context: &ReadContext, subject: &Subject, referrer: &Digest) -> bool {
+    let Subject { repository, digest } = subject;
+    let mut reader = ReferrerReader::new(context, repository, digest, ReadOrder::AtOnce);
+    while let Some(list) = reader.next().await {
+        let mut listed: std::slice::Iter<'_, Referrer> = list.entries.listed.iter();
+        if listed.any(|entry| entry.digest == *referrer && entry.may_be_signature()) {
+            return true;
+        }
+    }
+    false
 }
 
 fn has_verified(found: &Result<Lookup, SignatureError>) -> bool {

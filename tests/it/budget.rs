@@ -115,7 +115,8 @@ fn a_run_takes_no_more_turns_than_one_step_needs_the_other() {
 /// The turns of a first copy: image and tags; children, and the lists of referrers; blobs, and the referrers; the ends of
 /// the uploads; the children; the index; its referrers, and the tags once more; the list, unless the registry keeps it;
 /// writing the tags; checking that they and the list stay. If everything is there, the turns after the blobs are not taken,
-/// and one more checks the blobs of the referrers.
+/// and one more checks the blobs of the referrers. A run that verifies takes four more: the list, a signature and its bundle
+/// before the copy, and the list of the destination after it.
 #[test]
 fn a_copy_takes_no_more_turns_than_one_step_needs_the_other() {
     let (api, tags) = (Referrers::Api, Referrers::TagSchema);
@@ -133,14 +134,21 @@ fn a_copy_takes_no_more_turns_than_one_step_needs_the_other() {
         let source = format!("{}:source", pipeline.world.image());
         let tag = pipeline.world.create().input("digests", &index);
         tag.input("tags", "source").succeed();
-        let publish = Action::new("publish").input("source", source);
+        let publish = Action::new("publish").input("source", &source);
         let publish = publish.input("tags", pipeline.there("v1"));
+        let elsewhere = pipeline.target.repository("prod/verified");
+        let verified = pipeline.checked(&source).input("moving-tags", "");
+        let verified = verified.input("tags", format!("{elsewhere}:v1"));
         let registries = [pipeline.world.registry(), &pipeline.target];
-        let found = [(); 2].map(|()| turns_at(&registries, &publish));
-        let [first, again] = found;
-        eprintln!("{first} turns of a first copy, {again} of another");
+        let runs = [&publish, &publish, &verified, &verified];
+        let found = runs.map(|publish| turns_at(&registries, publish));
+        let [first, again, first_verified, again_verified] = found;
+        eprintln!(
+            "{first} turns of a first copy, {again} of another; {first_verified} and {again_verified} verified"
+        );
         let asked_plain = usize::from(pipeline.target.transport().is_tls());
-        let most = [first_most, again_most].map(|most| most + asked_plain);
+        let most = [first_most, again_most, first_most + 4, again_most + 4];
+        let most = most.map(|most| most + asked_plain);
         assert!(
             found.iter().zip(most).all(|(found, most)| *found <= most),
             "{from:?} to {to:?}: {found:?} and not {most:?}"

@@ -156,7 +156,7 @@ fn dry_run_tells_each_tag_what_is_copied_and_what_refers_to_it() {
     planned.says(&["verified, by `", "; to be copied"]);
     assert_eq!(planned.json("referrers").as_array().unwrap().len(), 3);
     assert!(
-        planned.summary.contains("To&nbsp;be&nbsp;copied"),
+        planned.summary.contains("Part&nbsp;of&nbsp;the&nbsp;copy"),
         "{}",
         planned.summary
     );

@@ -51,22 +51,52 @@ fn gate_is_checked_at_the_source_before_a_byte_is_written() {
     published.says(&["is signed at the source by"]);
 }
 
-/// The destination's content may differ from the source's, so it is verified too, before the tags are written.
+/// The destination's content may differ from the source's, so what it had before is verified there, before the tags are
+/// written.
 #[test]
-fn gate_is_checked_again_at_the_destination_before_the_tags() {
+fn signatures_that_a_destination_had_are_verified_there() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
-    // Only signature checks read a blob there.
-    let on = Fault::on("GET", "/v2/prod/app/blobs/*").times(u32::MAX);
-    pipeline.target.fault(on.status(403));
     let publish = pipeline
         .checked(&pipeline.world.at(&index))
+        .input("moving-tags", "")
         .input("max-attempts", "2");
-    publish.end_with(1).says(&["is signed at the source by"]);
-    assert!(is_there(&pipeline, &index));
+    publish.succeed();
+    pipeline.target.delete_tag(TARGET, "v1");
+    // Without moving tags, only signature checks read a blob there.
+    let on = Fault::on("GET", "/v2/prod/app/blobs/*").times(u32::MAX);
+    pipeline.target.fault(on.status(403));
+    let denied = publish.end_with(1);
+    denied.says(&["is signed at the source by", "could not read blob"]);
     assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
     pipeline.target.clear_faults();
     publish.succeed();
+}
+
+/// The run has verified at the source what it stores, so the destination must only list it.
+#[test]
+fn signatures_that_the_run_stores_are_listed_before_the_tags_are_written() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = once(pipeline.checked(&pipeline.world.at(&index))).input("moving-tags", "");
+    // The registry forgets the lists.
+    let on = Fault::on("PUT", "/v2/prod/app/manifests/sha256-*").times(u32::MAX);
+    pipeline.target.fault(on.status(201));
+    publish.end_with(3).says(&["has no signature"]);
+    assert!(is_there(&pipeline, &index));
+    assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
+    pipeline.target.clear_faults();
+    pipeline.target.clear_requests();
+    publish.succeed();
+    let asked = pipeline.target.requests().into_iter();
+    let read = asked.filter(|request| request.method == "GET" && request.path.contains("/blobs/"));
+    assert_eq!(read.count(), 3);
+    let fresh = pipeline.target.repository("prod/fresh");
+    pipeline.target.clear_requests();
+    publish.input("tags", format!("{fresh}:v1")).succeed();
+    let asked = pipeline.target.requests().into_iter();
+    let read = asked.filter(|request| request.method == "GET" && request.path.contains("/blobs/"));
+    assert_eq!(read.count(), 0);
 }
 
 #[test]
@@ -340,7 +370,25 @@ fn run_that_restored_lists_says_so() {
     );
     restored.says(&["1 lists of referrers were written", &list]);
     assert!(restored.summary.contains(&list), "{}", restored.summary);
-    publish.succeed().says(&["already has all content"]);
+    let unchanged = publish.succeed();
+    unchanged.says(&["already has all content", "verified, by `", "; was there"]);
+    assert!(!unchanged.log.contains("; copied"), "{}", unchanged.log);
+}
+
+#[test]
+fn refused_copy_is_not_told_as_complete() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = once(pipeline.checked(&pipeline.world.at(&index)));
+    for status in [403, 503] {
+        let on = Fault::on("*", "/v2/prod/app/*").times(u32::MAX);
+        pipeline.target.fault(on.status(status));
+        let refused = publish.end_with(1);
+        pipeline.target.clear_faults();
+        for untrue in ["already has all content", "; copied", "; was there"] {
+            assert!(!refused.log.contains(untrue), "{}", refused.log);
+        }
+    }
 }
 
 #[test]

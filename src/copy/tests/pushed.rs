@@ -36,7 +36,7 @@ pub(super) async fn copy_with_referrers(
 ) -> Result<(), CopyError> {
     let known = from.iter().cloned();
     let known = join_all(known.map(|source| KnownSource::read(context, source))).await;
-    let filter = ReferrerFilter::new(None, ReferrerSelection::All);
+    let filter = ReferrerFilter::new(ReferrerSelection::All);
     let (known, writers) = (known.iter().collect(), Writers::Several);
     let referrers = ReferrerCopier::new(context, known, to, copier, &filter, writers);
     let image_and_referrers = tokio::try_join!(

@@ -234,8 +234,8 @@ impl<'a, 'c> ReferrerCopier<'a, 'c> {
         let each = stream::iter(each.collect::<Vec<_>>())
             .buffered(REQUESTS_PARALLEL)
             .try_collect::<Vec<_>>();
-        let has_api = async { Ok(self.lists.has_api(subject).await?) };
-        let (copied, _) = tokio::try_join!(each, has_api)?;
+        let early = async { Ok(self.lists.ask_early(subject).await?) };
+        let (copied, _) = tokio::try_join!(each, early)?;
         let copied: Vec<Descriptor> = copied.into_iter().flatten().collect();
         let Some(held) = held.into_inner().filter(|_| !copied.is_empty()) else {
             return Ok(());

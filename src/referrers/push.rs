@@ -57,6 +57,8 @@ pub(crate) async fn push_referrer<'a, E: MergeError + 'a>(
     };
     let ((entry, stored), snapshot) = tokio::try_join!(push, snapshot)?;
     let is_promised = stored.subject.as_ref() == Some(subject);
+    // A registry that lacked the repository at the lookup may not have told its API, which `stored` does.
+    let snapshot = snapshot.filter(|_| !is_promised);
     let new = NewEntries {
         list,
         entries: vec![entry.clone()],
@@ -113,7 +115,7 @@ impl<'a> NewEntries<'a> {
         let listed = registry.referrers::<Referrer>(list.repository, &list.subject);
         let listed = match listed.await? {
             Referrers::Listed(all) => all.listed,
-            Referrers::NoApi => Vec::new(),
+            Referrers::NoApi | Referrers::NoSubject => Vec::new(),
         };
         let is_listed = |entry: &&Descriptor| {
             listed.iter().any(|listed| {
@@ -148,6 +150,9 @@ pub(crate) struct ReferrerLists<'a> {
     context: &'a Context,
     repository: &'a Repository,
     writers: Writers,
+    /// The answer to the question whether the registry keeps the lists itself, asked before it had a subject. `None` if it
+    /// gave no answer then.
+    early: OnceCell<Option<bool>>,
     /// True if the registry keeps the lists itself. Otherwise entries are added under the referrers tag, which is
     /// correct for any registry.
     has_api: OnceCell<bool>,
@@ -168,20 +173,37 @@ impl<'a> ReferrerLists<'a> {
             context,
             repository,
             writers,
+            early: OnceCell::new(),
             has_api: OnceCell::new(),
         }
     }
 
-    /// Finds out if the registry keeps the lists itself, by the list of `subject`. One request of a run does that.
-    pub(crate) async fn has_api(&self, subject: &Digest) -> Result<bool, RegistryError> {
-        let registry = &self.context.registry;
-        let read = async || {
-            let listed = registry
-                .referrers::<Digest>(self.repository, subject)
-                .await?;
-            Ok::<_, RegistryError>(listed != Referrers::NoApi)
-        };
+    /// Asks if the registry keeps the lists itself, by the list of `subject`, which may not be there yet. One request of a
+    /// run does that.
+    pub(crate) async fn ask_early(&self, subject: &Digest) -> Result<Option<bool>, RegistryError> {
+        let read = async || self.ask(subject).await;
+        self.early.get_or_try_init(read).await.copied()
+    }
+
+    /// Finds out if the registry keeps the lists itself, by the list of `subject`, which is there.
+    async fn has_api(&self, subject: &Digest) -> Result<bool, RegistryError> {
+        if let Some(answer) = self.ask_early(subject).await? {
+            return Ok(answer);
+        }
+        let read = async || Ok(self.ask(subject).await?.unwrap_or(false));
         self.has_api.get_or_try_init(read).await.copied()
+    }
+
+    async fn ask(&self, subject: &Digest) -> Result<Option<bool>, RegistryError> {
+        let registry = &self.context.registry;
+        let listed = registry
+            .referrers::<Digest>(self.repository, subject)
+            .await?;
+        Ok(match listed {
+            Referrers::Listed(_) => Some(true),
+            Referrers::NoApi => Some(false),
+            Referrers::NoSubject => None,
+        })
     }
 
     /// Reads the lists of `subject`, which is there.
@@ -203,7 +225,7 @@ impl<'a> ReferrerLists<'a> {
         let registry = &self.context.registry;
         let listed = match registry.referrers(self.repository, subject).await? {
             Referrers::Listed(all) => all.listed.into_iter().collect(),
-            Referrers::NoApi => BTreeSet::new(),
+            Referrers::NoApi | Referrers::NoSubject => BTreeSet::new(),
         };
         Ok(HeldLists::Registry(list, listed))
     }

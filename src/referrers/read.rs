@@ -160,7 +160,7 @@ async fn read_api<T: Entry>(shared: &SharedTag<'_>) -> (ReferrerList<T>, bool) {
                 has_api = true;
                 list.entries.append(page);
             }
-            Ok(Some(Referrers::NoApi) | None) => break,
+            Ok(Some(Referrers::NoApi | Referrers::NoSubject) | None) => break,
             Err(error) => {
                 list.error = Some(error);
                 break;
@@ -219,7 +219,12 @@ pub(crate) async fn all_referrers(
         context.registry.referrers(repository, subject).await
     };
     let (listed, tagged) = tokio::try_join!(listed, tagged)?;
-    has_api.set(Some(listed != Referrers::NoApi));
+    match listed {
+        Referrers::Listed(_) => has_api.set(Some(true)),
+        Referrers::NoApi => has_api.set(Some(false)),
+        // Another source has the subject.
+        Referrers::NoSubject => (),
+    }
     if let Referrers::Listed(listed) = listed {
         all.entries = listed;
     }

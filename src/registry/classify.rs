@@ -18,8 +18,9 @@
 //! | referrers, first page | 200 with the type of an index | the list | |
 //! | | 200 with another type | no such API | login pages, and servers that answer 200 to everything |
 //! | | 3xx to another host | no such API | GHCR (303), Artifact Registry (login page); not followed |
-//! | | 404, whatever the body | no such API | old registries have no such path, or send plain text |
-//! | | 400, 405, 406 | no such API | Quay before it has the subject; Artifactory before 7.90 |
+//! | | 404, all codes are in `ABSENT_CODES`, and 400 | no subject | the repository is new; Quay before it has the subject |
+//! | | any other 404 | no such API | old registries have no such path, or send plain text |
+//! | | 405, 406 | no such API | Artifactory before 7.90 |
 //! | | any other | unknown | 401, 403, 429, 5xx: the list may exist |
 //! | referrers, later pages | anything but the list | unknown | an incomplete list is not a list |
 
@@ -50,6 +51,7 @@ pub(super) enum Presence {
 pub(super) enum Listing {
     Listed,
     NoApi,
+    NoSubject,
     Unknown,
 }
 
@@ -70,23 +72,32 @@ pub(super) fn listing(response: &Response) -> Listing {
     };
     match response.status.as_u16() {
         200 if is_index() => Listing::Listed,
-        200 | 300..=399 | 400 | 404 | 405 | 406 => Listing::NoApi,
+        400 => Listing::NoSubject,
+        404 if names_absent(&ErrorResponse::of(response)) => Listing::NoSubject,
+        200 | 300..=399 | 404..=406 => Listing::NoApi,
         _ => Listing::Unknown,
     }
 }
 
 fn says_absent(response: &Response) -> bool {
-    let refusal = ErrorResponse::of(response);
+    let is_distribution = || response.header("docker-distribution-api-version").is_some();
+    match ErrorResponse::of(response) {
+        refusal if refusal.codes.is_empty() => is_distribution() && !is_about_accept(&refusal),
+        refusal => names_absent(&refusal),
+    }
+}
+
+/// Reports whether an error names the absence by its codes.
+fn names_absent(refusal: &ErrorResponse) -> bool {
     let message = refusal.message.to_ascii_lowercase();
-    if message.contains("accept header") {
-        return false;
-    }
-    if refusal.codes.is_empty() {
-        return response.header("docker-distribution-api-version").is_some();
-    }
     let is_harbor = |code: &str| code == "UNKNOWN" && message.contains("not found");
-    refusal
-        .codes
-        .iter()
-        .all(|code| ABSENT_CODES.contains(&code.as_str()) || is_harbor(code))
+    let mut codes = refusal.codes.iter();
+    !refusal.codes.is_empty()
+        && !is_about_accept(refusal)
+        && codes.all(|code| ABSENT_CODES.contains(&code.as_str()) || is_harbor(code))
+}
+
+fn is_about_accept(refusal: &ErrorResponse) -> bool {
+    let message = refusal.message.to_ascii_lowercase();
+    message.contains("accept header")
 }

@@ -29,6 +29,9 @@ pub enum Referrers<T> {
     Listed(Entries<T>),
     /// The registry has no referrers API: use the referrers tag.
     NoApi,
+    /// The registry says that the subject or its repository is not there. If it is there, this registry has no such API
+    /// either; else it may have one.
+    NoSubject,
 }
 
 /// A list from the referrers API, read page by page.
@@ -77,6 +80,7 @@ impl RegistryReader {
             match page {
                 Referrers::Listed(page) => all.append(page),
                 Referrers::NoApi => return Ok(Referrers::NoApi),
+                Referrers::NoSubject => return Ok(Referrers::NoSubject),
             }
         }
         check_complete(&all).map_err(|kind| pages.error(kind))?;
@@ -204,7 +208,8 @@ impl Pages<'_> {
         match (listing(&response), self.number) {
             (Listing::Listed, _) => (),
             (Listing::NoApi, 1) => return Ok(Referrers::NoApi),
-            (Listing::NoApi | Listing::Unknown, _) => {
+            (Listing::NoSubject, 1) => return Ok(Referrers::NoSubject),
+            (Listing::NoApi | Listing::NoSubject | Listing::Unknown, _) => {
                 return Err(RegistryErrorKind::refused(&response));
             }
         }

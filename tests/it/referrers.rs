@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use sandbox::{Fault, Kind, Options, Referrers};
+use sandbox::{Fault, Kind, Options, Referrers, Registry};
 
-use crate::support::{Action, REPOSITORY, Running, World, attach, statement_bundle};
+use crate::support::{
+    Action, Pipeline, REPOSITORY, Running, TARGET, World, attach, is_there, listed, sbom,
+    statement_bundle,
+};
 
 #[test]
 fn registry_that_answers_referrers_and_lists_nothing_gets_the_fallback_tag() {
@@ -120,6 +123,60 @@ fn entries_of_others_stay_byte_for_byte() {
     // The comparison includes the order of fields: `preserve_order` is on.
     assert_eq!(after.to_string(), expected.to_string());
     assert_eq!(world.listed(&digest).len(), 3);
+}
+
+/// Some registries do not answer for a repository that does not exist yet. That is no answer about their API, so no list is
+/// written under a tag.
+#[test]
+fn new_repository_of_a_registry_that_keeps_the_lists_gets_no_list_under_a_tag() {
+    let fresh = || Registry::start(Options::new().lists_in_new(false));
+    let pipeline = Pipeline {
+        target: fresh(),
+        ..Pipeline::new()
+    };
+    let (_, index) = pipeline.build();
+    // The first answer is from before anything was stored.
+    let early = Fault::on("GET", "/v2/prod/app/referrers/*");
+    let early = early.registry_error(404, "NAME_UNKNOWN", "unknown");
+    pipeline.target.fault(early);
+    let publish = pipeline.publish(&pipeline.world.at(&index));
+    publish.succeed();
+    let tags = |registry: &Registry| registry.tags(TARGET).into_keys().collect::<Vec<_>>();
+    assert_eq!(tags(&pipeline.target), ["latest", "v1"]);
+    assert_eq!(listed(&pipeline.target, TARGET, &index).len(), 1);
+    assert_eq!(publish.succeed().output("result"), "unchanged");
+    let (world, elsewhere) = (World::new(), fresh());
+    let seal = world
+        .seal()
+        .input("image", elsewhere.repository(TARGET))
+        .input("digests", world.at(&world.amd64.digest));
+    let sealed = seal.succeed();
+    assert_eq!(tags(&elsewhere), ["v1"]);
+    let listed = listed(&elsewhere, TARGET, sealed.output("digest"));
+    assert_eq!(listed.len(), 1);
+    assert_eq!(seal.succeed().output("result"), "unchanged");
+}
+
+/// A source that lacks one image may have the referrers of another.
+#[test]
+fn source_that_lacks_one_subject_is_asked_for_the_referrers_of_others() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let (world, registry) = (&pipeline.world, pipeline.world.registry());
+    // Its own referrers are read after those of the images.
+    let signature = &world.listed(&world.amd64.digest)[0];
+    let sbom = sbom(&pipeline, signature);
+    let spare = registry.repository("octo-org/spare");
+    Action::new("publish")
+        .input("source", world.at(&world.amd64.digest))
+        .input("tags", format!("{spare}:v1"))
+        .succeed();
+    registry.delete_manifest(REPOSITORY, &sbom);
+    let absent = Fault::on("GET", "/v2/octo-org/spare/referrers/*");
+    registry.fault(absent.times(2).status(400));
+    let source = format!("{}\n{spare}", world.at(&index));
+    pipeline.publish(&source).succeed();
+    assert!(is_there(&pipeline, &sbom));
 }
 
 const WRITERS: usize = 8;

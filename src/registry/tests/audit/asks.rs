@@ -113,7 +113,7 @@ pub(super) async fn ask(ask: Ask, registry: &Registry, address: &str) -> Means {
         }
         Ask::Referrers => match registry.referrers::<Digest>(&home, &Digest::of(b"")).await {
             Ok(Referrers::Listed(_)) => Means::Done,
-            Ok(Referrers::NoApi) => Means::OtherWay,
+            Ok(Referrers::NoApi | Referrers::NoSubject) => Means::OtherWay,
             Err(_) => Means::Unknown,
         },
         Ask::Delete(host) => delete(registry, &at(host), MayDelete::Manifest).await,

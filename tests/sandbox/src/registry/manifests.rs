@@ -4,7 +4,7 @@ use super::digest::is_digest;
 use super::gitlab;
 use super::options::{Deletes, Options};
 use super::push::OCI_INDEX;
-use super::routes::{Refusal, refuse};
+use super::routes::{Refusal, refuse, unknown_name};
 use super::store::{Manifest, Store};
 use crate::server::{Call, Reply};
 use serde_json::{Value, json};
@@ -18,11 +18,7 @@ pub(crate) fn get(
 ) -> Result<Reply, Refusal> {
     let habits = &options.habits;
     if !store.knows(name) {
-        return refuse(
-            404,
-            "NAME_UNKNOWN",
-            format!("repository name not known to registry: {name}"),
-        );
+        return unknown_name(name);
     }
     let accepted = call.header("accept").unwrap_or_default();
     let is_hidden = |media_type: &str| {

@@ -77,6 +77,7 @@ pub struct Options {
     pub(crate) conditions: Conditions,
     pub(crate) manifest_reads: ManifestReads,
     pub(crate) checks_children: bool,
+    pub(crate) lists_in_new: bool,
 }
 
 impl Default for Options {
@@ -106,6 +107,7 @@ impl Default for Options {
             conditions: Conditions::Ignored,
             manifest_reads: ManifestReads::Direct,
             checks_children: true,
+            lists_in_new: true,
         }
     }
 }
@@ -311,6 +313,14 @@ impl Options {
     #[must_use]
     pub fn redirects_manifests(mut self, reads: ManifestReads) -> Self {
         self.manifest_reads = reads;
+        self
+    }
+
+    /// Sets whether the referrers API answers for a repository without any push. If not, it answers 404 `NAME_UNKNOWN` as
+    /// CUE's library does.
+    #[must_use]
+    pub fn lists_in_new(mut self, lists: bool) -> Self {
+        self.lists_in_new = lists;
         self
     }
 

@@ -45,6 +45,15 @@ pub(crate) fn refuse<T>(
     })
 }
 
+/// The answer for a repository without any push.
+pub(crate) fn unknown_name<T>(name: &str) -> Result<T, Refusal> {
+    refuse(
+        404,
+        "NAME_UNKNOWN",
+        format!("repository name not known to registry: {name}"),
+    )
+}
+
 impl Refusal {
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
@@ -255,6 +264,9 @@ impl Routes {
             (Referrers::Api, Listing::OfWhatIsThere) if store.manifest(name, digest).is_none() => {
                 refuse(400, "MANIFEST_INVALID", "manifest invalid")
             }
+            (Referrers::Api, _) if !self.options.lists_in_new && !store.knows(name) => {
+                unknown_name(name)
+            }
             (Referrers::Api, _) => {
                 manifests::referrers(store, call, name, digest, self.options.page_size)
             }
@@ -264,11 +276,7 @@ impl Routes {
 
     fn list_tags(&self, call: &Call, store: &Store, name: &str) -> Result<Reply, Refusal> {
         if !store.knows(name) {
-            return refuse(
-                404,
-                "NAME_UNKNOWN",
-                format!("repository name not known to registry: {name}"),
-            );
+            return unknown_name(name);
         }
         let last = call.query("last").unwrap_or("");
         let asked = call.query("n").and_then(|n| n.parse().ok());

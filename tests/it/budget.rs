@@ -137,7 +137,8 @@ fn a_copy_takes_no_more_turns_than_one_step_needs_the_other() {
         let publish = Action::new("publish").input("source", &source);
         let publish = publish.input("tags", pipeline.there("v1"));
         let elsewhere = pipeline.target.repository("prod/verified");
-        let verified = pipeline.checked(&source).input("moving-tags", "");
+        let verified = pipeline.checked(&source).input("recursive", "false");
+        let verified = verified.input("moving-tags", "");
         let verified = verified.input("tags", format!("{elsewhere}:v1"));
         let registries = [pipeline.world.registry(), &pipeline.target];
         let runs = [&publish, &publish, &verified, &verified];

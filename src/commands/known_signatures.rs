@@ -1,11 +1,13 @@
-//! The signatures that `publish` has verified before it copies. They spare a second look at what the run stores itself.
+//! The signatures that `publish` has verified before it copies. A bundle is the same wherever it is, so it need not be verified
+//! again where the run has copied it, but be there.
 
 use std::collections::BTreeMap;
 
 use crate::context::ReadContext;
-use crate::domain::{Digest, Repository, SignatureFormat};
-use crate::outcome::{Outcome, SignatureLocation, Subject};
-use crate::signatures::lookup::{FoundSignature, is_listed};
+use crate::domain::{Digest, Reference};
+use crate::outcome::{SignatureLocation, Subject};
+use crate::signatures::candidates::SIGNATURE_MAX_BYTES;
+use crate::signatures::lookup::{FoundSignature, SignatureContent, is_listed};
 use crate::sigstore::Verified;
 
 /// A signature that counts.
@@ -13,63 +15,51 @@ use crate::sigstore::Verified;
 pub(super) struct KnownSignature {
     pub(super) signer: Verified,
     pub(super) location: SignatureLocation,
+    /// The digest of the bundle. Legacy signatures have none, and share a manifest that changes with each of them.
+    bundle: Option<Digest>,
 }
+
+/// Signatures that count, by the digest of the image.
+#[derive(Debug, Default)]
+pub(super) struct KnownSignatures(BTreeMap<Digest, KnownSignature>);
 
 impl KnownSignature {
     pub(super) fn of(found: &FoundSignature) -> Self {
+        let bundle = match &found.content {
+            SignatureContent::Bundle(signature) => Some(Digest::of(&signature.bundle)),
+            SignatureContent::Legacy(_) => None,
+        };
         Self {
             signer: found.content.signer().clone(),
             location: found.location.clone(),
+            bundle,
         }
     }
 }
 
-/// Signatures that count, by the place that has them.
-#[derive(Debug, Default)]
-pub(super) struct KnownSignatures {
-    at_source: BTreeMap<Digest, KnownSignature>,
-    at_destinations: BTreeMap<Subject, KnownSignature>,
-}
-
 impl KnownSignatures {
-    /// Notes a signature that a source has.
-    pub(super) fn note_at_source(&mut self, subject: &Digest, signature: KnownSignature) {
-        self.at_source.insert(subject.clone(), signature);
+    /// Notes a signature of an image.
+    pub(super) fn note(&mut self, image: Digest, signature: KnownSignature) {
+        self.0.insert(image, signature);
     }
 
-    /// Notes a signature that a destination has.
-    pub(super) fn note_at(
-        &mut self,
-        repository: Repository,
-        subject: &Digest,
-        signature: KnownSignature,
-    ) {
-        let subject = Subject {
-            repository,
-            digest: subject.clone(),
-        };
-        self.at_destinations.insert(subject, signature);
-    }
-
-    /// Returns the signature of a subject that needs no verification again: the repository had it, or it lists what this
-    /// run has stored there.
+    /// Returns the known signature of an image, if its repository lists it and serves all of it. `None` is not an answer:
+    /// only a lookup can report why, or find another signature.
     pub(super) async fn signature_of(
         &self,
         context: &ReadContext,
         subject: &Subject,
-        outcome: &Outcome,
     ) -> Option<&KnownSignature> {
-        if let Some(known) = self.at_destinations.get(subject) {
-            return Some(known);
-        }
-        let known = self.at_source.get(&subject.digest)?;
-        let SignatureLocation {
-            format, manifest, ..
-        } = &known.location;
-        // The manifest of an older signature changes with each of them.
-        let is_stored =
-            *format == SignatureFormat::Bundle && outcome.has_copied(&subject.repository, manifest);
-        let is_known = is_stored && is_listed(context, subject, manifest).await;
-        is_known.then_some(known)
+        let known = self.0.get(&subject.digest)?;
+        let (bundle, manifest) = (known.bundle.as_ref()?, &known.location.manifest);
+        let (registry, repository) = (&context.registry, &subject.repository);
+        let reference = Reference::Digest(manifest.clone());
+        let (is_listed, manifest, bundle) = tokio::join!(
+            is_listed(context, subject, manifest),
+            registry.manifest(repository, &reference),
+            registry.blob(repository, bundle, SIGNATURE_MAX_BYTES),
+        );
+        let is_there = is_listed && matches!((manifest, bundle), (Ok(Some(_)), Ok(Some(_))));
+        is_there.then_some(known)
     }
 }

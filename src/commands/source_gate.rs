@@ -1,5 +1,4 @@
-//! The gate of `publish` before the copy: signatures are checked before a byte is written. The destinations are read
-//! together with the sources: what they have and counts need not be verified again.
+//! The gate of `publish` at the source: signatures are checked before a byte is written.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +19,7 @@ use crate::signatures::VerifyingContext;
 use crate::signatures::lookup::{Candidate, FoundSignature, Search, SignatureContent, look_up};
 use crate::signatures::refused::RefusalSummary;
 use crate::signatures::signable::check_signable;
-use crate::sigstore::{SourcePolicy, Verified};
+use crate::sigstore::SourcePolicy;
 
 /// Either format suffices. Time matters more than requests: everything else waits.
 const FORMATS: Search = Search::Either;
@@ -29,7 +28,7 @@ const FORMATS: Search = Search::Either;
 pub(super) struct SourceGate<'a> {
     pub(super) context: &'a Context,
     pub(super) found: &'a FoundImages,
-    /// Signatures that an earlier run copied there count.
+    /// Signatures that an earlier run copied there count: a signature is valid in any repository.
     pub(super) destinations: &'a [Repository],
     pub(super) verifying_context: &'a VerifyingContext,
     pub(super) policy: &'a Policy,
@@ -43,14 +42,14 @@ pub(super) struct PassedGate {
     pub(super) policy: SourcePolicy,
     /// The signatures that counted.
     pub(super) known: KnownSignatures,
-    /// The bundles of those at the source, by the digest of the manifest.
+    /// The bundles among them, by the digest of their manifest.
     pub(super) bundles: BTreeMap<Digest, Vec<u8>>,
 }
 
-/// The verdict on one subject.
+/// The verdict of the sources on one subject.
 enum GateVerdict {
     /// A subject with the required signature.
-    Signed(Box<SignedSubject>),
+    Signed(Box<FoundSignature>),
     /// No valid signature, but one may still appear.
     NotYet(RefusalSummary),
     Wrong(RefusalSummary),
@@ -58,37 +57,18 @@ enum GateVerdict {
     NotThere,
 }
 
-/// The signatures of one subject that count: at least one.
-struct SignedSubject {
-    at_source: Option<FoundSignature>,
-    at_destinations: Vec<(Repository, KnownSignature)>,
-}
-
-impl SignedSubject {
-    fn signer(&self) -> Option<&Verified> {
-        let at_source = self.at_source.as_ref().map(|found| found.content.signer());
-        let at_destination = self.at_destinations.first();
-        at_source.or_else(|| Some(&at_destination?.1.signer))
-    }
-}
-
 impl SourceGate<'_> {
     /// Checks every image, and its children if they are wanted.
     pub(super) async fn check(&self, depth: Depth) -> Result<PassedGate, CommandError> {
         self.context.events.step("Verify signatures at the source");
         let signed = self.signed(depth).await?;
-        let signers = signed.iter().filter_map(|(_, signed)| signed.signer());
+        let signers = signed.iter().map(|(_, found)| found.content.signer());
         let policy = SourcePolicy::of(self.policy, signers);
         let (mut known, mut bundles) = (KnownSignatures::default(), BTreeMap::new());
-        for (subject, signed) in signed {
-            if let Some(found) = signed.at_source {
-                known.note_at_source(&subject, KnownSignature::of(&found));
-                if let SignatureContent::Bundle(signature) = found.content {
-                    bundles.insert(found.location.manifest, signature.bundle);
-                }
-            }
-            for (repository, signature) in signed.at_destinations {
-                known.note_at(repository, &subject, signature);
+        for (subject, found) in signed {
+            known.note(subject, KnownSignature::of(&found));
+            if let SignatureContent::Bundle(signature) = found.content {
+                bundles.insert(found.location.manifest, signature.bundle);
             }
         }
         Ok(PassedGate {
@@ -99,7 +79,7 @@ impl SourceGate<'_> {
     }
 
     /// Returns the subjects with their signatures. Those that only the destinations can have are left out.
-    async fn signed(&self, depth: Depth) -> Result<Vec<(Digest, SignedSubject)>, CommandError> {
+    async fn signed(&self, depth: Depth) -> Result<Vec<(Digest, FoundSignature)>, CommandError> {
         let mut waiting: Vec<Digest> = Vec::new();
         let read = async |child: &Descriptor| self.read(&child.digest).await;
         let images = self.found.images.iter();
@@ -124,9 +104,11 @@ impl SourceGate<'_> {
             let (mut wrong, mut late, mut first_error) = (Vec::new(), Vec::new(), None);
             for (subject, verdict) in waiting.into_iter().zip(verdicts) {
                 match verdict {
-                    Ok(GateVerdict::Signed(signed)) => {
-                        self.report(&subject, &signed);
-                        all_signed.push((subject, *signed));
+                    Ok(GateVerdict::Signed(found)) => {
+                        let by = &found.content.signer().identity;
+                        let text = format!("`{subject}` is signed at the source by `{by}`");
+                        self.context.events.info(text);
+                        all_signed.push((subject, *found));
                     }
                     Ok(GateVerdict::NotThere) => self.context.events.warn(format!(
                         "`{}` contains no signature of `{subject}`; its signatures are verified at the destination, before the tags are written",
@@ -159,50 +141,7 @@ impl SourceGate<'_> {
         }
     }
 
-    fn report(&self, subject: &Digest, signed: &SignedSubject) {
-        let place = match (&signed.at_source, signed.at_destinations.first()) {
-            (None, Some((repository, _))) => format!("in `{repository}`"),
-            (Some(_), _) | (None, None) => "at the source".to_owned(),
-        };
-        if let Some(signer) = signed.signer() {
-            let by = &signer.identity;
-            let text = format!("`{subject}` is signed {place} by `{by}`");
-            self.context.events.info(text);
-        }
-    }
-
     async fn verdict(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
-        let (at_source, at_destinations) = tokio::join!(
-            self.source_verdict(subject),
-            self.destination_signatures(subject)
-        );
-        match at_source {
-            Ok(GateVerdict::Signed(mut signed)) => {
-                signed.at_destinations = at_destinations;
-                Ok(GateVerdict::Signed(signed))
-            }
-            // A signature is valid in any repository.
-            _ if !at_destinations.is_empty() => Ok(GateVerdict::Signed(Box::new(SignedSubject {
-                at_source: None,
-                at_destinations,
-            }))),
-            other => other,
-        }
-    }
-
-    /// Returns the signatures that destinations have. An error here is not an answer, and no answer is needed.
-    async fn destination_signatures(&self, subject: &Digest) -> Vec<(Repository, KnownSignature)> {
-        let verifier = &self.verifying_context.verifier(self.policy);
-        let lookups = self.destinations.iter().map(|to| async move {
-            let lookup = look_up(self.context, to, subject, verifier, FORMATS).await;
-            let signature = lookup.ok()?.verified.first().map(KnownSignature::of)?;
-            Some((to.clone(), signature))
-        });
-        join_all(lookups).await.into_iter().flatten().collect()
-    }
-
-    /// Looks the signature up in each source.
-    async fn source_verdict(&self, subject: &Digest) -> Result<GateVerdict, CommandError> {
         let (selection, verifying_context) = (self.selection, self.verifying_context);
         let any = verifying_context.verifier(self.policy);
         let verifier = |candidate: &Candidate<'_>, subject: &Digest| {
@@ -234,14 +173,22 @@ impl SourceGate<'_> {
                 Ok(lookup) => {
                     may_be_late |= lookup.may_be_late();
                     if let Some(found) = lookup.verified.into_iter().next() {
-                        return Ok(GateVerdict::Signed(Box::new(SignedSubject {
-                            at_source: Some(found),
-                            at_destinations: Vec::new(),
-                        })));
+                        return Ok(GateVerdict::Signed(Box::new(found)));
                     }
                     refused.append(lookup.refused);
                 }
                 Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        let lookups = self.destinations.iter();
+        let lookups = lookups.map(|to| look_up(self.context, to, subject, &any, FORMATS));
+        for lookup in join_all(lookups).await {
+            // An error here is not an answer, and no answer is needed.
+            let found = lookup
+                .ok()
+                .and_then(|lookup| lookup.verified.into_iter().next());
+            if let Some(found) = found {
+                return Ok(GateVerdict::Signed(Box::new(found)));
             }
         }
         if let Some(error) = first_error {

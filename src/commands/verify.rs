@@ -35,7 +35,12 @@ enum SubjectVerdict {
 }
 
 impl SubjectVerdict {
-    fn signed(subject: &Subject, KnownSignature { signer, location }: KnownSignature) -> Self {
+    fn signed(
+        subject: &Subject,
+        KnownSignature {
+            signer, location, ..
+        }: KnownSignature,
+    ) -> Self {
         Self::Signed(Box::new(SignatureOutcome {
             subject: subject.clone(),
             signer,
@@ -169,8 +174,7 @@ impl SignatureGate<'_> {
         subjects: Vec<Subject>,
         outcome: &mut Outcome,
     ) -> Result<VerifyRound, CommandError> {
-        let before = &*outcome;
-        let reads = subjects.iter().map(|subject| self.verdict(subject, before));
+        let reads = subjects.iter().map(|subject| self.verdict(subject));
         let verdicts: Vec<_> = stream::iter(reads)
             .buffered(REQUESTS_PARALLEL)
             .collect()
@@ -199,12 +203,8 @@ impl SignatureGate<'_> {
         Ok(round)
     }
 
-    async fn verdict(
-        &self,
-        subject: &Subject,
-        outcome: &Outcome,
-    ) -> Result<SubjectVerdict, CommandError> {
-        let known = self.known.signature_of(self.context, subject, outcome);
+    async fn verdict(&self, subject: &Subject) -> Result<SubjectVerdict, CommandError> {
+        let known = self.known.signature_of(self.context, subject);
         if let Some(known) = known.await {
             return Ok(SubjectVerdict::signed(subject, known.clone()));
         }

@@ -294,13 +294,6 @@ impl Outcome {
         }
     }
 
-    /// Reports whether this run has stored a manifest in a repository.
-    pub(crate) fn has_copied(&self, repository: &Repository, manifest: &Digest) -> bool {
-        let destinations = self.index.iter().flat_map(|index| &index.destinations);
-        let mut there = destinations.filter(|destination| destination.repository == *repository);
-        there.any(|destination| destination.copied.contains(manifest))
-    }
-
     fn destinations_of(
         &mut self,
         repository: &Repository,

@@ -51,52 +51,59 @@ fn gate_is_checked_at_the_source_before_a_byte_is_written() {
     published.says(&["is signed at the source by"]);
 }
 
-/// The destination's content may differ from the source's, so what it had before is verified there, before the tags are
-/// written.
+/// The destination must list the signatures and serve all of them, whether the run stores them or not.
 #[test]
-fn signatures_that_a_destination_had_are_verified_there() {
-    let pipeline = Pipeline::new();
-    let (_, index) = pipeline.build();
-    let publish = pipeline
-        .checked(&pipeline.world.at(&index))
-        .input("moving-tags", "")
-        .input("max-attempts", "2");
-    publish.succeed();
-    pipeline.target.delete_tag(TARGET, "v1");
-    // Without moving tags, only signature checks read a blob there.
-    let on = Fault::on("GET", "/v2/prod/app/blobs/*").times(u32::MAX);
-    pipeline.target.fault(on.status(403));
-    let denied = publish.end_with(1);
-    denied.says(&["is signed at the source by", "could not read blob"]);
-    assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
-    pipeline.target.clear_faults();
-    publish.succeed();
-}
-
-/// The run has verified at the source what it stores, so the destination must only list it.
-#[test]
-fn signatures_that_the_run_stores_are_listed_before_the_tags_are_written() {
+fn signatures_are_visible_at_the_destination_before_the_tags_are_written() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.build();
     let publish = once(pipeline.checked(&pipeline.world.at(&index))).input("moving-tags", "");
-    // The registry forgets the lists.
-    let on = Fault::on("PUT", "/v2/prod/app/manifests/sha256-*").times(u32::MAX);
-    pipeline.target.fault(on.status(201));
-    publish.end_with(3).says(&["has no signature"]);
-    assert!(is_there(&pipeline, &index));
-    assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
-    pipeline.target.clear_faults();
+    let signature = &pipeline.world.listed(&index)[0];
+    // Without moving tags, only signature checks read a blob there.
+    let blobs = || Fault::on("GET", "/v2/prod/app/blobs/*").times(u32::MAX);
+    let manifest = Fault::on("GET", &format!("/v2/prod/app/manifests/{signature}"));
+    let manifest = manifest.times(u32::MAX);
+    let forgotten = Fault::on("PUT", "/v2/prod/app/manifests/sha256-*").times(u32::MAX);
+    let unknown = manifest.registry_error(404, "MANIFEST_UNKNOWN", "unknown");
+    for (fault, code, text) in [
+        (blobs().status(403), 1, "could not read blob"),
+        (
+            blobs().registry_error(404, "BLOB_UNKNOWN", "unknown"),
+            3,
+            "has no signature",
+        ),
+        (unknown, 3, "has no signature"),
+        (forgotten.status(201), 3, "has no signature"),
+    ] {
+        pipeline.target.fault(fault);
+        // A first copy, and another of what is there.
+        for _ in 0..2 {
+            let refused = publish.end_with(code);
+            refused.says(&["is signed at the source by", text]);
+            assert!(is_there(&pipeline, &index));
+            assert_eq!(pipeline.target.tags(TARGET).get("v1"), None);
+        }
+        pipeline.target.clear_faults();
+        for digest in pipeline.target.manifests(TARGET) {
+            pipeline.target.delete_manifest(TARGET, &digest);
+        }
+        for tag in pipeline.target.tags(TARGET).keys() {
+            pipeline.target.delete_tag(TARGET, tag);
+        }
+    }
+    assert_eq!(publish.succeed().output("verified"), "true");
+}
+
+/// No destination is asked for a signature that the source has, so one that does not answer holds back no other.
+#[test]
+fn signatures_of_a_source_need_no_answer_of_a_destination() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.build();
+    let publish = pipeline.checked(&pipeline.world.at(&index));
     pipeline.target.clear_requests();
-    publish.succeed();
+    publish.clone().input("dry-run", "true").succeed();
     let asked = pipeline.target.requests().into_iter();
-    let read = asked.filter(|request| request.method == "GET" && request.path.contains("/blobs/"));
-    assert_eq!(read.count(), 3);
-    let fresh = pipeline.target.repository("prod/fresh");
-    pipeline.target.clear_requests();
-    publish.input("tags", format!("{fresh}:v1")).succeed();
-    let asked = pipeline.target.requests().into_iter();
-    let read = asked.filter(|request| request.method == "GET" && request.path.contains("/blobs/"));
-    assert_eq!(read.count(), 0);
+    let mut asked = asked.map(|request| request.path);
+    assert!(!asked.any(|path| path.contains("/referrers/") || path.contains("/manifests/sha256-")));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The platforms that images run on, and the order in which an index lists them.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -9,11 +11,12 @@ use serde::{Deserialize, Serialize};
 const WORD_MAX_BYTES: usize = 64;
 const FEATURES_MAX: usize = 16;
 
-/// The platform that an image runs on. Two platforms are equal if all five fields are equal.
+/// The platform that an image runs on, as it was spelled. Two platforms are equal if their normalised fields are equal: tools
+/// spell one platform in several ways.
 ///
-/// The variant is normalised when it is parsed: `arm64` without a variant is `arm64/v8`, the only one that exists.
-/// Source: OCI image specification, `image-index.md`, "platform"; containerd's normalisation.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// `arm64` without a variant is spelled `arm64/v8` from the start.
+/// Source: OCI image specification, `image-index.md`, "platform"; `Normalize` of containerd/platforms (1.0).
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Spelling", into = "Spelling")]
 pub struct Platform {
     /// `linux`, `windows`; `unknown` for an attestation.
@@ -30,10 +33,21 @@ pub struct Platform {
 
 /// The error for a text that is not a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a platform (`os/architecture`, `os/architecture/variant`)")]
+#[error(
+    "`{text}` is not a platform (`os/architecture`, `os/architecture/variant`; the system may be `windows(10.0.17763.6893)`)"
+)]
 pub struct PlatformError {
     text: String,
 }
+
+/// The fields of a platform that are compared.
+type Normalised<'a> = (
+    String,
+    String,
+    Option<String>,
+    &'a Option<String>,
+    &'a [String],
+);
 
 /// A platform as descriptors and image configs spell it.
 #[derive(Clone, Serialize, Deserialize)]
@@ -74,6 +88,58 @@ impl Platform {
         }
     }
 
+    /// Returns its fields as they are spelled, in the order in which an index sorts its images.
+    pub(crate) fn spelling(&self) -> impl Ord {
+        let Self {
+            os,
+            architecture,
+            variant,
+            os_version,
+            os_features,
+        } = self;
+        (os, architecture, variant, os_version, os_features)
+    }
+
+    /// Reports whether `self`, which a user gave, is a name of `platform`. Without a version or features of the system, it is
+    /// a name of all of them.
+    #[must_use]
+    pub fn is_name_of(&self, platform: &Self) -> bool {
+        let (own, other) = (self.normalised(), platform.normalised());
+        (own.0, own.1, own.2) == (other.0, other.1, other.2)
+            && (self.os_version.is_none() || self.os_version == platform.os_version)
+            && (self.os_features.is_empty() || self.os_features == platform.os_features)
+    }
+
+    /// Returns the fields as containerd normalises them.
+    fn normalised(&self) -> Normalised<'_> {
+        let lower = |text: &String| text.to_ascii_lowercase();
+        let os = match lower(&self.os).as_str() {
+            "macos" => "darwin".to_owned(),
+            other => other.to_owned(),
+        };
+        let (architecture, variant) = (lower(&self.architecture), self.variant.as_ref().map(lower));
+        let (architecture, variant) = match (architecture.as_str(), variant.as_deref()) {
+            ("i386", _) => ("386", None),
+            ("x86_64" | "x86-64" | "amd64", None | Some("v1")) => ("amd64", None),
+            ("x86_64" | "x86-64", variant) => ("amd64", variant),
+            ("aarch64" | "arm64", None | Some("8" | "v8")) => ("arm64", Some("v8")),
+            ("aarch64", variant) => ("arm64", variant),
+            ("armhf", _) | ("arm", None | Some("7")) => ("arm", Some("v7")),
+            ("armel", _) | ("arm", Some("6")) => ("arm", Some("v6")),
+            ("arm", Some("5")) => ("arm", Some("v5")),
+            ("arm", Some("8")) => ("arm", Some("v8")),
+            (architecture, variant) => (architecture, variant),
+        };
+        let (architecture, variant) = (architecture.to_owned(), variant.map(str::to_owned));
+        (
+            os,
+            architecture,
+            variant,
+            &self.os_version,
+            &self.os_features,
+        )
+    }
+
     /// True if it names a platform that an image can run on, in words that can be compared and printed. Words consist
     /// of letters, digits, `.`, `_` and `-`, and their length and number are limited. `unknown/unknown` is not usable:
     /// builders write it for content that is not an image.
@@ -91,6 +157,32 @@ impl Platform {
     #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.os == "unknown" && self.architecture == "unknown"
+    }
+}
+
+impl PartialEq for Platform {
+    fn eq(&self, other: &Self) -> bool {
+        self.normalised() == other.normalised()
+    }
+}
+
+impl Eq for Platform {}
+
+impl PartialOrd for Platform {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Platform {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.normalised().cmp(&other.normalised())
+    }
+}
+
+impl Hash for Platform {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.normalised().hash(hasher);
     }
 }
 
@@ -124,18 +216,38 @@ impl From<Platform> for Spelling {
 impl FromStr for Platform {
     type Err = PlatformError;
 
+    /// Reads what `docker build --platform` reads, apart from names that depend on the machine, such as `linux` alone.
     fn from_str(text: &str) -> Result<Self, PlatformError> {
+        let refused = || PlatformError {
+            text: text.to_owned(),
+        };
         let parts: Vec<&str> = text.split('/').collect();
-        let word = |part: &&str| is_word(part);
-        match parts.as_slice() {
-            [os, architecture] if parts.iter().all(word) => Ok(Self::new(os, architecture, None)),
-            [os, architecture, variant] if parts.iter().all(word) => {
-                Ok(Self::new(os, architecture, Some(variant)))
-            }
-            _ => Err(PlatformError {
-                text: text.to_owned(),
-            }),
+        let (system, architecture, variant) = match parts.as_slice() {
+            [system, architecture] => (*system, *architecture, None),
+            [system, architecture, variant] => (*system, *architecture, Some(*variant)),
+            _ => return Err(refused()),
+        };
+        // `windows(10.0.17763.6893+win32k)`
+        let (os, options) = match system.split_once('(') {
+            Some((os, options)) => (os, Some(options.strip_suffix(')').ok_or_else(refused)?)),
+            None => (system, None),
+        };
+        let mut options = options.into_iter().flat_map(|options| options.split('+'));
+        let os_version = options.next().filter(|version| !version.is_empty());
+        let mut os_features: Vec<String> = options.map(str::to_owned).collect();
+        os_features.sort();
+        os_features.dedup();
+        let words = [os, architecture].into_iter();
+        let mut words = words.chain(variant).chain(os_version);
+        let are_features = os_features.iter().all(|feature| is_word(feature));
+        if !words.all(is_word) || !are_features {
+            return Err(refused());
         }
+        Ok(Self {
+            os_version: os_version.map(str::to_owned),
+            os_features,
+            ..Self::new(os, architecture, variant)
+        })
     }
 }
 
@@ -187,9 +299,105 @@ mod tests {
             "linux/arm/v7/x",
             "linux/am d64",
             "linux/amd64\n",
+            "windows(10.0.17763/amd64",
+            "windows()x/amd64",
+            "windows(10.0 )/amd64",
+            "windows(10.0+)/amd64",
         ] {
             assert!(text.parse::<Platform>().is_err(), "{text:?}");
         }
+    }
+
+    /// Every line has the spellings of one platform, and the one that containerd makes of them first.
+    const SPELLINGS: [&[&str]; 12] = [
+        &[
+            "linux/amd64",
+            "linux/amd64/v1",
+            "linux/x86_64",
+            "linux/x86-64",
+            "Linux/AMD64",
+            "linux/x86_64/v1",
+            "LINUX/X86_64/V1",
+        ],
+        &["linux/amd64/v2", "linux/x86_64/v2", "linux/AMD64/V2"],
+        &[
+            "linux/arm64/v8",
+            "linux/arm64",
+            "linux/aarch64",
+            "linux/arm64/8",
+            "Linux/Aarch64/V8",
+            "linux/aarch64/8",
+        ],
+        &["linux/arm64/v9", "linux/aarch64/v9"],
+        &[
+            "linux/arm/v7",
+            "linux/arm",
+            "linux/armhf",
+            "linux/arm/7",
+            "linux/ARM/V7",
+            "linux/armhf/v6",
+        ],
+        &[
+            "linux/arm/v6",
+            "linux/armel",
+            "linux/arm/6",
+            "linux/armel/v7",
+        ],
+        &["linux/arm/v5", "linux/arm/5"],
+        &["linux/arm/v8", "linux/arm/8"],
+        &["linux/386", "linux/i386", "linux/i386/x"],
+        &[
+            "darwin/arm64",
+            "macos/arm64",
+            "macOS/aarch64",
+            "darwin/arm64/v8",
+        ],
+        &[
+            "windows(10.0.17763.6893)/amd64",
+            "Windows(10.0.17763.6893)/x86_64",
+        ],
+        &[
+            "windows(10.0.17763+a+win32k)/amd64",
+            "windows(10.0.17763+win32k+a+a)/amd64/v1",
+        ],
+    ];
+
+    #[test]
+    fn spellings_of_one_platform_are_equal_and_no_others() {
+        let parse = |text: &&str| text.parse::<Platform>().unwrap();
+        let hash = |platform: &Platform| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            platform.hash(&mut hasher);
+            hasher.finish()
+        };
+        for (number, line) in SPELLINGS.iter().enumerate() {
+            let first = parse(&line[0]);
+            for spelled in line.iter().map(parse) {
+                assert_eq!(first, spelled, "{first} {spelled}");
+                assert_eq!(first.cmp(&spelled), Ordering::Equal);
+                assert_eq!(hash(&first), hash(&spelled));
+                assert!(first.is_name_of(&spelled) && spelled.is_name_of(&first));
+            }
+            for other in SPELLINGS
+                .iter()
+                .skip(number + 1)
+                .flat_map(|line| line.iter())
+            {
+                assert_ne!(first, parse(other), "{first} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn name_without_a_version_is_a_name_of_all_of_them() {
+        let [any, one, other]: [Platform; 3] = [
+            "windows/amd64",
+            "windows(10.0.17763.6893)/amd64",
+            "windows(10.0.20348)/amd64",
+        ]
+        .map(|text| text.parse().unwrap());
+        assert!(any.is_name_of(&one) && any.is_name_of(&other));
+        assert!(one.is_name_of(&one) && !one.is_name_of(&other) && !one.is_name_of(&any));
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Child {
 /// Assembles the index. The same children give the same bytes, in any order and with any repetition.
 pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, AssembleError> {
     let leaves = leaves(resolved);
-    let platforms = platform_map(leaves.values().copied())?;
+    let platforms = platform_map(&leaves)?;
     check_platforms(&platforms, wanted.platforms)?;
     let manifests = in_order(&leaves, resolved);
     let media_type = index_type(&manifests, wanted)?;
@@ -169,19 +169,20 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
     })
 }
 
-/// Returns every image once, by platform and digest, which is the order of the index.
-fn leaves(resolved: &[Resolved]) -> BTreeMap<(&Platform, &Digest), &Leaf> {
-    let leaves = resolved.iter().flat_map(|input| &input.leaves);
+/// Returns every image once, in the order of the index: by the spelling of the platform, and by digest.
+fn leaves(resolved: &[Resolved]) -> Vec<&Leaf> {
+    let mut leaves: Vec<&Leaf> = resolved.iter().flat_map(|input| &input.leaves).collect();
+    leaves.sort_by(|one, other| place(one).cmp(&place(other)));
+    leaves.dedup_by(|one, other| place(one) == place(other));
     leaves
-        .map(|leaf| ((&leaf.platform, &leaf.descriptor.digest), leaf))
-        .collect()
+}
+
+fn place(leaf: &Leaf) -> impl Ord {
+    (leaf.platform.spelling(), &leaf.descriptor.digest)
 }
 
 /// Returns the children of the index: each image, followed by its attestations in the order of their digests.
-fn in_order(
-    leaves: &BTreeMap<(&Platform, &Digest), &Leaf>,
-    resolved: &[Resolved],
-) -> Vec<Descriptor> {
+fn in_order(leaves: &[&Leaf], resolved: &[Resolved]) -> Vec<Descriptor> {
     let attestations: BTreeMap<(&Digest, &Digest), &Attestation> = resolved
         .iter()
         .flat_map(|input| &input.attestations)
@@ -191,7 +192,7 @@ fn in_order(
         })
         .collect();
     let mut manifests = Vec::new();
-    for leaf in leaves.values() {
+    for leaf in leaves {
         manifests.push(Descriptor {
             platform: Some(leaf.platform.clone()),
             ..bare(&leaf.descriptor)
@@ -207,7 +208,7 @@ fn in_order(
     manifests
 }
 
-fn platform_map<'a>(leaves: impl Iterator<Item = &'a Leaf>) -> Result<PlatformMap, AssembleError> {
+fn platform_map(leaves: &[&Leaf]) -> Result<PlatformMap, AssembleError> {
     let mut platforms = PlatformMap::new();
     for leaf in leaves {
         let child = Child::of(&leaf.descriptor);
@@ -227,20 +228,14 @@ fn check_platforms(
     named: Option<&BTreeSet<Platform>>,
 ) -> Result<(), AssembleError> {
     let Some(named) = named else { return Ok(()) };
-    // A name such as `windows/amd64` matches every build of Windows that an image requires.
-    let fits = |name: &Platform, platform: &Platform| {
-        name.os == platform.os
-            && name.architecture == platform.architecture
-            && name.variant == platform.variant
-    };
     let missing: Vec<_> = named
         .iter()
-        .filter(|name| !found.keys().any(|platform| fits(name, platform)))
+        .filter(|name| !found.keys().any(|platform| name.is_name_of(platform)))
         .cloned()
         .collect();
     let unexpected: Vec<_> = found
         .keys()
-        .filter(|platform| !named.iter().any(|name| fits(name, platform)))
+        .filter(|platform| !named.iter().any(|name| name.is_name_of(platform)))
         .cloned()
         .collect();
     if missing.is_empty() && unexpected.is_empty() {

@@ -207,9 +207,12 @@ fn image_verdict(error: &ImageError) -> Diagnosis {
         ImageError::NotAtSource { .. } | ImageError::NoSource(_) => Failure.with_cure("check that it was pushed there and still exists. Push it again, or copy from another source that has it"),
         ImageError::AnsweredElsewhere { .. } => Inputs.with_cure("a tag stands for what the named registry has. If that digest is the right one, give the image by it: `REPOSITORY@sha256:…`"),
         ImageError::MissingImage(_) => Failure.with_cure("check the name, and that it was pushed"),
+        ImageError::NoPlatform { index: Some(_), .. }
+        | ImageError::NotAnImage { index: Some(_), .. } => Inputs.with_cure(AS_IT_IS),
         ImageError::NoPlatform { .. } | ImageError::NotAnImage { .. } => {
             Inputs.with_cure("`digests` accepts images and indexes of images")
         }
+        ImageError::ContradictedPlatform(_) => Inputs.with_cure("build the image for that platform, or correct the index; a container runtime may refuse the image, or run it on the wrong machine"),
         ImageError::LostAttestation { .. } => Inputs.without_cure(),
         ImageError::OddIndex { .. } | ImageError::TooDeep { .. } => Failure.without_cure(),
     }
@@ -303,10 +306,15 @@ fn conflict_hint(conflicts: &[Conflict]) -> String {
     adoptable(conflicts).map_or_else(|| "the tags in `tags` never move: choose another version, delete the tag manually if it is wrong, or name it in `moving-tags` if it may move".to_owned(), |adopted| format!("choose another version; or, if that index is yours, adopt it: give `digests: {adopted}`, no other digest, and no annotation that it lacks"))
 }
 
+/// The cure for an index that contains more than an index of images can say.
+const AS_IT_IS: &str =
+    "`sign` and `publish` take this index as it is: sign it, and publish it under the tags";
+
 fn assemble_verdict(error: &AssembleError) -> Diagnosis {
     use ExitCode::{Failure, Inputs};
     match error {
         AssembleError::DuplicatePlatform { .. } => Inputs.with_cure("each platform needs exactly one digest: check `digests` for a digest of an earlier build"),
+        AssembleError::SeveralInIndex { .. } => Inputs.with_cure(AS_IT_IS),
         AssembleError::Platforms { .. } => Inputs.with_cure("check that every job of the build matrix uploaded its digest"),
         AssembleError::NotDocker { .. } => Inputs.with_cure("use `media-type: oci` or `auto`"),
         AssembleError::Unwritable(_) | AssembleError::Unreadable(_) => Failure.without_cure(),

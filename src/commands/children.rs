@@ -9,13 +9,16 @@ use super::present::manifest_present;
 use super::read_once::ReadOnce;
 use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
 use crate::domain::{
-    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Reference, Repository,
+    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Platform, Reference,
+    Repository,
 };
 use crate::inputs::Given;
-use crate::plan::{Attestation, Leaf, Resolved, Vouched};
+use crate::plan::{Attestation, Resolved, StatedImage, Vouched, listed};
 
 /// The maximum length of an image config.
 pub(super) const IMAGE_CONFIG_MAX_BYTES: u64 = 4 << 20;
+/// The most statements of an index that a warning names.
+const LEFT_OUT_SHOWN: usize = 8;
 
 /// The given children, and the repository of every manifest that was read for them.
 pub(super) struct Resolution {
@@ -88,32 +91,43 @@ impl ChildReader<'_> {
             leaves: Vec::new(),
             attestations: Vec::new(),
         };
-        let mut found = Vec::new();
-        let mut attesting = Vec::new();
+        let (mut found, mut attesting, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        // The platforms under which indexes list each child.
+        let mut claims: BTreeMap<Digest, BTreeSet<Option<Platform>>> = BTreeMap::new();
         let mut seen = BTreeSet::from([input.clone()]);
         let mut level = vec![(input.clone(), given.repository().clone())];
         for _ in 0..DEPTH_MAX {
-            let reads = level.iter().map(|wanted| self.read(wanted));
+            let reads = level.iter().map(async |wanted| {
+                let read = self.read(wanted).await;
+                read.map_err(|error| error.listed_by(&wanted.0, &input))
+            });
             let mut reads = stream::iter(reads).buffered(REQUESTS_PARALLEL);
             let mut next = Vec::new();
             while let Some((read, location)) = reads.try_next().await? {
                 match read {
-                    ChildRead::Image(leaf) => {
-                        found.push((leaf.descriptor.clone(), location));
-                        resolved.leaves.push(*leaf);
+                    ChildRead::Image(image) => {
+                        found.push((image.descriptor.clone(), location));
+                        images.push(image);
                     }
                     ChildRead::Index {
                         index,
                         attestations,
                         others,
+                        left_out,
                     } => {
+                        if let Some(left_out) = left_out {
+                            self.context.events.warn(left_out);
+                        }
                         attesting
                             .extend(attestations.into_iter().map(|one| (one, location.clone())));
-                        // Skips children that were listed before: a few indexes could list each other without end.
-                        let new = others
-                            .into_iter()
-                            .filter(|child| seen.insert(child.clone()));
-                        next.extend(new.map(|child| (child, location.clone())));
+                        for (child, platform) in others {
+                            let claims = claims.entry(Digest::clone(&child)).or_default();
+                            claims.insert(platform);
+                            // Skips children that were listed before: a few indexes could list each other without end.
+                            if seen.insert(child.clone()) {
+                                next.push((child, location.clone()));
+                            }
+                        }
                         found.push((*index, location));
                     }
                 }
@@ -121,7 +135,7 @@ impl ChildReader<'_> {
                 let count = seen.len() - 1 + attesting.len();
                 if count > TOTAL_MAX {
                     return Err(ImageError::OddIndex {
-                        digest: input.into_content(),
+                        digest: Digest::clone(&input),
                         children: count,
                     }
                     .into());
@@ -133,6 +147,12 @@ impl ChildReader<'_> {
                 for (attestation, location) in checked {
                     found.push((attestation.descriptor.clone(), location));
                     resolved.attestations.push(attestation);
+                }
+                for image in images {
+                    let claims = claims.get(&image.descriptor.digest);
+                    let leaves = listed(&image, claims.unwrap_or(&BTreeSet::new()));
+                    let leaves = leaves.map_err(ImageError::ContradictedPlatform);
+                    resolved.leaves.extend(leaves?);
                 }
                 return Ok((resolved, found));
             }
@@ -184,8 +204,8 @@ impl ChildReader<'_> {
     ) -> Result<(ChildRead, Repository), CommandError> {
         let (manifest, location) = self.find(wanted).await?;
         let ManifestKind::Index { manifests, .. } = manifest.kind() else {
-            let leaf = self.leaf(&location, manifest).await?;
-            return Ok((ChildRead::Image(Box::new(leaf)), location));
+            let image = self.image(&location, manifest).await?;
+            return Ok((ChildRead::Image(Box::new(image)), location));
         };
         if manifests.is_empty() {
             return Err(ImageError::OddIndex {
@@ -195,22 +215,26 @@ impl ChildReader<'_> {
             .into());
         }
         let (attestations, others) = split_attestations(&manifest)?;
+        let others = others.iter();
+        let others = others.map(|child| (child.target(), child.platform.clone()));
         let index = ChildRead::Index {
             index: Box::new(manifest.described()),
+            left_out: left_out(&manifest),
             attestations,
-            others: others.iter().map(Vouched::target).collect(),
+            others: others.collect(),
         };
         Ok((index, location))
     }
 
-    async fn leaf(
+    async fn image(
         &self,
         repository: &Repository,
         image: Vouched<Manifest>,
-    ) -> Result<Leaf, CommandError> {
+    ) -> Result<StatedImage, CommandError> {
         let ManifestKind::Image { config, .. } = image.kind() else {
             return Err(ImageError::NotAnImage {
                 digest: image.digest().clone(),
+                index: None,
                 is: image.media_type().to_string(),
             }
             .into());
@@ -230,6 +254,7 @@ impl ChildReader<'_> {
             .ok_or_else(missing)?;
         let unusable = |source| ImageError::NoPlatform {
             image: descriptor.digest.clone(),
+            index: None,
             config: config.media_type.to_string(),
             source,
         };
@@ -238,7 +263,7 @@ impl ChildReader<'_> {
             let why = "its `os` or `architecture` is not a valid platform";
             return Err(unusable(serde::de::Error::custom(why)).into());
         }
-        Ok(Leaf {
+        Ok(StatedImage {
             version: read.version,
             config_type: config.media_type,
             descriptor,
@@ -280,11 +305,14 @@ impl ChildReader<'_> {
 /// The manifest behind one digest.
 #[derive(Clone)]
 enum ChildRead {
-    Image(Box<Leaf>),
+    Image(Box<StatedImage>),
     Index {
         index: Box<Vouched<Descriptor>>,
         attestations: Vec<Attesting>,
-        others: Vec<Vouched<Digest>>,
+        /// Its other children, each with the platform under which it is listed.
+        others: Vec<(Vouched<Digest>, Option<Platform>)>,
+        /// A warning that names what it states and an index of this program does not.
+        left_out: Option<String>,
     },
 }
 
@@ -303,6 +331,7 @@ fn split_attestations(
     if let Some(child) = strange {
         return Err(ImageError::NotAnImage {
             digest: child.digest.clone(),
+            index: Some(index.digest().clone()),
             is: child.media_type.to_string(),
         }
         .into());
@@ -319,6 +348,50 @@ fn split_attestations(
         attestations.push((child, of));
     }
     Ok((attestations, others))
+}
+
+/// Returns a warning that names what an index states beside its images and attestations. An index that this program makes
+/// of it does not state that.
+fn left_out(index: &Manifest) -> Option<String> {
+    let ManifestKind::Index {
+        manifests,
+        subject,
+        annotations,
+    } = index.kind()
+    else {
+        return None;
+    };
+    let mut found: Vec<String> = Vec::new();
+    found.extend(subject.iter().map(|_| "its subject".to_owned()));
+    found.extend(
+        annotations
+            .keys()
+            .map(|name| format!("its annotation `{name}`")),
+    );
+    for child in manifests {
+        let digest = &child.digest;
+        let names = child
+            .annotations
+            .keys()
+            .filter(|_| child.attests().is_none());
+        found.extend(names.map(|name| format!("the annotation `{name}` of `{digest}`")));
+        let fields = [
+            ("urls", !child.urls.is_empty()),
+            ("data", child.data.is_some()),
+        ];
+        let fields = fields.into_iter().filter(|(_, is_there)| *is_there);
+        found.extend(fields.map(|(name, _)| format!("`{name}` of `{digest}`")));
+    }
+    let more = found.len().saturating_sub(LEFT_OUT_SHOWN);
+    found.truncate(LEFT_OUT_SHOWN);
+    found.extend((more > 0).then(|| format!("and {more} more")));
+    let digest = index.digest();
+    (!found.is_empty()).then(|| {
+        format!(
+            "the index `{digest}` states what an index of its images does not have: {}",
+            found.join(", ")
+        )
+    })
 }
 
 /// The media type of an image's config; empty for an index.

@@ -110,6 +110,17 @@ pub enum Limit {
 }
 
 impl CommandError {
+    /// Returns this error about `child`. If the given index `input` lists it, the error names that index.
+    pub(super) fn listed_by(self, child: &Digest, input: &Digest) -> Self {
+        if child == input {
+            return self;
+        }
+        if let Self::Image(error) = self {
+            return Self::Image(error.listed_by(input));
+        }
+        self
+    }
+
     /// Returns the error for tags whose content is not `wanted`.
     pub(super) fn conflict(conflicts: Vec<Conflict>, wanted: &Manifest) -> Self {
         Self::Tag(TagError::Conflict {

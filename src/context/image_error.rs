@@ -1,6 +1,6 @@
 //! The errors of images that cannot be used: absent, incomplete, or not an image.
 
-use crate::domain::{Digest, ImageReference};
+use crate::domain::{ContradictedPlatform, Digest, ImageReference};
 
 /// The reason why an image, or a part of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,10 +44,12 @@ pub enum ImageError {
     #[error("no `source` has the image: it was not found in `{}`", .0.join("`, `"))]
     NoSource(Vec<String>),
     /// A config names no platform: the manifest is an artifact, not an image.
-    #[error("`{image}` names no platform: its config is a `{config}`")]
+    #[error("`{image}`{} names no platform: its config is a `{config}`", index_text(.index.as_ref()))]
     NoPlatform {
         /// The manifest.
         image: Digest,
+        /// The given index that lists it.
+        index: Option<Digest>,
         /// The media type of its config.
         config: String,
         /// The part that the config lacks.
@@ -55,13 +57,18 @@ pub enum ImageError {
         source: serde_json::Error,
     },
     /// A child of an index is neither an image, nor an index, nor an attestation.
-    #[error("`{digest}` is a `{is}`, which cannot be part of an image index")]
+    #[error("`{digest}`{} is a `{is}`, which cannot be part of an image index", index_text(.index.as_ref()))]
     NotAnImage {
         /// The child.
         digest: Digest,
+        /// The given index that lists it.
+        index: Option<Digest>,
         /// Its media type.
         is: String,
     },
+    /// An index and an image state different platforms.
+    #[error(transparent)]
+    ContradictedPlatform(Box<ContradictedPlatform>),
     /// An attestation is for an image that its index does not contain.
     #[error(
         "the index `{index}` contains the attestation `{digest}` of an image that is not in the index"
@@ -91,6 +98,15 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// Returns this error about a child of the given index `index`.
+    #[must_use]
+    pub(crate) fn listed_by(mut self, by: &Digest) -> Self {
+        if let Self::NoPlatform { index, .. } | Self::NotAnImage { index, .. } = &mut self {
+            *index = Some(by.clone());
+        }
+        self
+    }
+
     /// Reports whether fetched content is the cause: no reader can use the content of that digest.
     #[must_use]
     pub(crate) fn is_about_content(&self) -> bool {
@@ -105,6 +121,10 @@ impl ImageError {
     pub(crate) fn is_absence(&self) -> bool {
         matches!(self, Self::MissingChild { .. } | Self::MissingImage(_))
     }
+}
+
+fn index_text(index: Option<&Digest>) -> String {
+    index.map_or(String::new(), |index| format!(", part of `{index}`,"))
 }
 
 fn part_text(parent: Option<&Digest>) -> String {

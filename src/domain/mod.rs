@@ -37,7 +37,7 @@ pub use manifest::{
 };
 pub use media_type::MediaType;
 pub(crate) use object::StrictObject;
-pub use platform::{Platform, PlatformError};
+pub use platform::{ContradictedPlatform, Platform, PlatformError};
 pub use policy::{GithubClaims, Matcher, PatternError, Policy};
 pub use reference::{DigestTag, Host, ImageReference, Reference, ReferenceError, Repository, Tag};
 pub use retry_policy::RetryPolicy;

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
+
 /// The maximum length of the name of a system, an architecture or a version.
 const WORD_MAX_BYTES: usize = 64;
 const FEATURES_MAX: usize = 16;
@@ -38,6 +40,19 @@ pub struct Platform {
 )]
 pub struct PlatformError {
     text: String,
+}
+
+/// The error for an image that an index lists under another platform than its config states. A runtime that trusts one of
+/// them refuses the image, or runs it on the wrong machine.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an index lists `{image}` for `{listed}`, and its config states `{stated}`")]
+pub struct ContradictedPlatform {
+    /// The image.
+    pub image: Digest,
+    /// The platform under which the index lists it.
+    pub listed: Platform,
+    /// The platform that its config states.
+    pub stated: Platform,
 }
 
 /// The fields of a platform that are compared.
@@ -108,6 +123,42 @@ impl Platform {
         (own.0, own.1, own.2) == (other.0, other.1, other.2)
             && (self.os_version.is_none() || self.os_version == platform.os_version)
             && (self.os_features.is_empty() || self.os_features == platform.os_features)
+    }
+
+    /// Returns `self`, the platform that an image config states, with what only `listed`, the platform under which an index
+    /// lists the image, states. `None` if the two contradict each other.
+    #[must_use]
+    pub fn completed_by(&self, listed: &Self) -> Option<Self> {
+        let (own, other) = (self.normalised(), listed.normalised());
+        let variant = if own.2 == other.2 || listed.is_variant_free() {
+            self.variant.clone()
+        } else if self.is_variant_free() {
+            other.2
+        } else {
+            return None;
+        };
+        let os_version = match (&self.os_version, &listed.os_version) {
+            (Some(own), Some(other)) if own != other => return None,
+            (own, other) => own.as_ref().or(other.as_ref()),
+        };
+        let os_features = match (&self.os_features, &listed.os_features) {
+            (own, other) if own.is_empty() => other,
+            (own, other) if other.is_empty() || own == other => own,
+            _ => return None,
+        };
+        ((own.0, own.1) == (other.0, other.1)).then(|| Self {
+            variant,
+            os_version: os_version.cloned(),
+            os_features: os_features.clone(),
+            ..self.clone()
+        })
+    }
+
+    /// True if it states no variant, or the one that `arm64` gets if none is stated. The names `armel` and `armhf` state one.
+    fn is_variant_free(&self) -> bool {
+        let default = Self::new(&self.os, &self.architecture, None);
+        let architecture = self.architecture.to_ascii_lowercase();
+        self.variant == default.variant && !["armel", "armhf"].contains(&architecture.as_str())
     }
 
     /// Returns the fields as containerd normalises them.

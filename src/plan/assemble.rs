@@ -20,13 +20,29 @@ pub struct Child {
     pub media_type: MediaType,
 }
 
-/// An image manifest as the registry serves it, with the platform from its config.
+/// The images of an index, with or without platforms. One image may be there for several platforms.
+pub type IndexImages = BTreeSet<IndexImage>;
+
+/// An image of an index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IndexImage {
+    /// Its platform, if the index lists it under one.
+    pub platform: Option<Platform>,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its media type.
+    pub media_type: MediaType,
+}
+
+/// An image manifest as the registry serves it, with the platform under which it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leaf {
     /// Media type, digest and size.
     pub descriptor: Vouched<Descriptor>,
-    /// The platform from the image config, never from an index.
-    pub platform: Platform,
+    /// The platform, as [`listed`](super::listed) decides it.
+    pub platform: Option<Platform>,
+    /// The platform that the image config states.
+    pub stated: Platform,
     /// The media type of the image config.
     pub config_type: MediaType,
     /// The version that the image config's labels state.
@@ -73,6 +89,8 @@ pub struct Assembly {
     pub manifest: Vouched<Manifest>,
     /// The images by platform.
     pub platforms: PlatformMap,
+    /// All images.
+    pub images: IndexImages,
     /// Every digest in it, by the input that contains it.
     pub children: BTreeMap<Digest, Vec<Digest>>,
     /// Its media type, if an input names it. Then an index of another type is not equal.
@@ -92,13 +110,25 @@ pub enum AssembleError {
         /// The other.
         second: Digest,
     },
+    /// One of the given indexes lists two images for one platform.
+    #[error("the index `{index}` lists two images for `{platform}`: `{first}` and `{second}`")]
+    SeveralInIndex {
+        /// The index.
+        index: Digest,
+        /// The platform.
+        platform: Box<Platform>,
+        /// The image with the lower digest.
+        first: Digest,
+        /// The other.
+        second: Digest,
+    },
     /// The platforms are not those that `platforms` names.
     #[error("the children are not for the platforms named in `platforms`: {}", platforms_text(.missing, .unexpected))]
     Platforms {
         /// The named platforms without a child: a lost build job.
         missing: Vec<Platform>,
-        /// The platforms of children that are not named.
-        unexpected: Vec<Platform>,
+        /// The platforms of children that are not named; `None` for children without a platform.
+        unexpected: Vec<Option<Platform>>,
     },
     /// A Docker list was requested, but a child is not a Docker manifest.
     #[error("`media-type` is `docker`, but `{digest}` is a `{media_type}`")]
@@ -138,11 +168,31 @@ impl Child {
     }
 }
 
+impl IndexImage {
+    /// Makes the image for an entry of an index that lists it under `platform`.
+    pub(super) fn of(descriptor: &Descriptor, platform: Option<Platform>) -> Self {
+        Self {
+            platform,
+            digest: descriptor.digest.clone(),
+            media_type: descriptor.media_type.clone(),
+        }
+    }
+}
+
+impl Resolved {
+    /// Returns its images.
+    pub(super) fn images(&self) -> impl Iterator<Item = IndexImage> {
+        let leaves = self.leaves.iter();
+        leaves.map(|leaf| IndexImage::of(&leaf.descriptor, leaf.platform.clone()))
+    }
+}
+
 /// Assembles the index. The same children give the same bytes, in any order and with any repetition.
 pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, AssembleError> {
     let leaves = leaves(resolved);
-    let platforms = platform_map(&leaves)?;
-    check_platforms(&platforms, wanted.platforms)?;
+    let platforms = platform_map(&leaves, resolved)?;
+    let images: IndexImages = resolved.iter().flat_map(Resolved::images).collect();
+    check_platforms(&images, wanted.platforms)?;
     let manifests = in_order(&leaves, resolved);
     let media_type = index_type(&manifests, wanted)?;
     let document = IndexDocument {
@@ -164,21 +214,25 @@ pub fn assemble(resolved: &[Resolved], wanted: &Wanted<'_>) -> Result<Assembly, 
     Ok(Assembly {
         manifest: Vouched::made(manifest),
         platforms,
+        images,
         children,
         named_type,
     })
 }
 
-/// Returns every image once, in the order of the index: by the spelling of the platform, and by digest.
+/// Returns every image once for each of its platforms, in the order of the index: by the spelling of the platform, and by
+/// digest.
 fn leaves(resolved: &[Resolved]) -> Vec<&Leaf> {
     let mut leaves: Vec<&Leaf> = resolved.iter().flat_map(|input| &input.leaves).collect();
     leaves.sort_by(|one, other| place(one).cmp(&place(other)));
-    leaves.dedup_by(|one, other| place(one) == place(other));
+    let mut seen = BTreeSet::new();
+    leaves.retain(|leaf| seen.insert((&leaf.platform, &leaf.descriptor.digest)));
     leaves
 }
 
 fn place(leaf: &Leaf) -> impl Ord {
-    (leaf.platform.spelling(), &leaf.descriptor.digest)
+    let spelling = leaf.platform.as_ref().map(Platform::spelling);
+    (spelling, &leaf.descriptor.digest)
 }
 
 /// Returns the children of the index: each image, followed by its attestations in the order of their digests.
@@ -192,11 +246,15 @@ fn in_order(leaves: &[&Leaf], resolved: &[Resolved]) -> Vec<Descriptor> {
         })
         .collect();
     let mut manifests = Vec::new();
+    let mut attested = BTreeSet::new();
     for leaf in leaves {
         manifests.push(Descriptor {
-            platform: Some(leaf.platform.clone()),
+            platform: leaf.platform.clone(),
             ..bare(&leaf.descriptor)
         });
+        if !attested.insert(&leaf.descriptor.digest) {
+            continue;
+        }
         let its_attestations = attestations
             .values()
             .filter(|attestation| attestation.of == leaf.descriptor.digest);
@@ -208,35 +266,67 @@ fn in_order(leaves: &[&Leaf], resolved: &[Resolved]) -> Vec<Descriptor> {
     manifests
 }
 
-fn platform_map(leaves: &[&Leaf]) -> Result<PlatformMap, AssembleError> {
+/// Returns the images by platform. Two images for one platform are refused.
+fn platform_map(leaves: &[&Leaf], resolved: &[Resolved]) -> Result<PlatformMap, AssembleError> {
     let mut platforms = PlatformMap::new();
     for leaf in leaves {
-        let child = Child::of(&leaf.descriptor);
-        if let Some(first) = platforms.insert(leaf.platform.clone(), child) {
-            return Err(AssembleError::DuplicatePlatform {
-                platform: Box::new(leaf.platform.clone()),
-                first: first.digest,
-                second: leaf.descriptor.digest.clone(),
-            });
-        }
+        let Some(platform) = &leaf.platform else {
+            continue;
+        };
+        let (second, child) = (&leaf.descriptor.digest, Child::of(&leaf.descriptor));
+        let Some(first) = platforms.insert(platform.clone(), child) else {
+            continue;
+        };
+        let (first, second) = (first.digest, second.clone());
+        let platform = Box::new(platform.clone());
+        let lists_both = |input: &&Resolved| {
+            let is_for = |digest: &Digest| {
+                let mut leaves = input.leaves.iter();
+                leaves.any(|leaf| {
+                    leaf.descriptor.digest == *digest && leaf.platform.as_ref() == Some(&*platform)
+                })
+            };
+            is_for(&first) && is_for(&second)
+        };
+        return Err(match resolved.iter().find(lists_both) {
+            Some(index) => AssembleError::SeveralInIndex {
+                index: Digest::clone(&index.input),
+                platform,
+                first,
+                second,
+            },
+            None => AssembleError::DuplicatePlatform {
+                platform,
+                first,
+                second,
+            },
+        });
     }
     Ok(platforms)
 }
 
 fn check_platforms(
-    found: &PlatformMap,
+    found: &IndexImages,
     named: Option<&BTreeSet<Platform>>,
 ) -> Result<(), AssembleError> {
     let Some(named) = named else { return Ok(()) };
+    let is_found = |name: &&Platform| {
+        let mut platforms = found.iter().filter_map(|image| image.platform.as_ref());
+        platforms.any(|platform| name.is_name_of(platform))
+    };
+    let is_named = |platform: &Option<Platform>| {
+        let platform = platform.as_ref();
+        platform.is_some_and(|platform| named.iter().any(|name| name.is_name_of(platform)))
+    };
     let missing: Vec<_> = named
         .iter()
-        .filter(|name| !found.keys().any(|platform| name.is_name_of(platform)))
+        .filter(|name| !is_found(name))
         .cloned()
         .collect();
-    let unexpected: Vec<_> = found
-        .keys()
-        .filter(|platform| !named.iter().any(|name| name.is_name_of(platform)))
-        .cloned()
+    let unexpected: BTreeSet<_> = found.iter().map(|image| image.platform.clone()).collect();
+    let unexpected: Vec<_> = unexpected
+        .into_iter()
+        .filter(|found| !is_named(found))
         .collect();
     if missing.is_empty() && unexpected.is_empty() {
         Ok(())
@@ -287,21 +377,18 @@ fn members(input: &Resolved) -> Vec<Digest> {
         .collect()
 }
 
-fn platforms_text(missing: &[Platform], unexpected: &[Platform]) -> String {
-    let names = |platforms: &[Platform]| {
-        platforms
-            .iter()
-            .map(|platform| format!("`{platform}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+fn platforms_text(missing: &[Platform], unexpected: &[Option<Platform>]) -> String {
+    let missing = missing.iter().map(|platform| format!("`{platform}`"));
+    let unexpected = unexpected.iter().map(|platform| match platform {
+        Some(platform) => format!("`{platform}`"),
+        None => "an image without a platform".to_owned(),
+    });
+    let (missing, unexpected) = (missing.collect::<Vec<_>>(), unexpected.collect::<Vec<_>>());
+    let lacking = format!("{} is missing", missing.join(", "));
+    let extra = format!("{} is not named", unexpected.join(", "));
     match (missing.is_empty(), unexpected.is_empty()) {
-        (false, true) => format!("{} is missing", names(missing)),
-        (true, false) => format!("{} is not named", names(unexpected)),
-        _ => format!(
-            "{} is missing, {} is not named",
-            names(missing),
-            names(unexpected)
-        ),
+        (false, true) => lacking,
+        (true, false) => extra,
+        _ => format!("{lacking}, {extra}"),
     }
 }

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::assemble::{Assembly, Resolved};
+use super::listed::platform_as_wanted;
 use super::repeated::repeated_name;
-use crate::domain::{Manifest, Platform, has_lost_texts};
+use crate::domain::{Digest, Manifest, Platform, has_lost_texts};
 
 /// The number of differences that are printed. Others wrote them, at any length.
 const DIFFERENCES_SHOWN: usize = 8;
@@ -51,8 +52,15 @@ pub(super) fn differences(
     }
     let types = config_types(resolved);
     let entries = |document: &Value| -> Vec<Value> {
-        let entries = document["manifests"].as_array().into_iter().flatten();
-        entries.map(|entry| normal(entry, &types)).collect()
+        let listed = document["manifests"].as_array().into_iter().flatten();
+        // Some tools list an image again that they add again. No reader takes it for another one.
+        let mut entries = Vec::new();
+        for entry in listed.map(|entry| normal(entry, &types, resolved)) {
+            if !entries.contains(&entry) {
+                entries.push(entry);
+            }
+        }
+        entries
     };
     let wanted: Value = serde_json::from_slice(assembly.manifest.bytes()).unwrap_or_default();
     let (mut held, mut missing) = (entries(&document), entries(&wanted));
@@ -166,7 +174,7 @@ fn config_types(resolved: &[Resolved]) -> BTreeMap<String, &str> {
 
 /// Normalises an entry of an index for comparison. Known fields that are empty are removed, and the platform is spelled
 /// as this program writes it.
-fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
+fn normal(entry: &Value, types: &BTreeMap<String, &str>, resolved: &[Resolved]) -> Value {
     let mut entry = entry.clone();
     let Some(fields) = entry.as_object_mut() else {
         return entry;
@@ -176,30 +184,40 @@ fn normal(entry: &Value, types: &BTreeMap<String, &str>) -> Value {
     let digest = fields
         .get("digest")
         .and_then(Value::as_str)
-        .unwrap_or_default();
-    let config = types.get(digest).copied();
+        .unwrap_or_default()
+        .to_owned();
+    let config = types.get(&digest).copied();
     if fields.get("artifactType").and_then(Value::as_str) == config {
         fields.remove("artifactType");
     }
-    if let Some(platform) = fields.get_mut("platform") {
-        *platform = normal_platform(platform);
-    }
+    let digest = digest.parse::<Digest>().ok();
+    let platform = fields.get("platform").cloned();
+    let platform = platform.and_then(|held| normal_platform(held, digest.as_ref(), resolved));
+    match platform {
+        Some(platform) => fields.insert("platform".to_owned(), platform),
+        None => fields.remove("platform"),
+    };
     entry
 }
 
-/// Normalises a platform to the spelling of this program, if it has no unknown field; else returns it unchanged.
-fn normal_platform(platform: &Value) -> Value {
+/// Normalises a platform to the one under which this run lists the image, and to the spelling of this program, if it has no
+/// unknown field; else returns it unchanged.
+fn normal_platform(held: Value, digest: Option<&Digest>, resolved: &[Resolved]) -> Option<Value> {
     let known = ["architecture", "os", "os.version", "os.features", "variant"];
-    let mut fields = platform.as_object().into_iter().flatten();
+    let mut fields = held.as_object().into_iter().flatten();
     // Docker writes this field in its lists.
     let is_nothing = |name: &str, value: &Value| name == "features" && value.is_null();
     if fields.any(|(name, value)| !known.contains(&name.as_str()) && !is_nothing(name, value)) {
-        return platform.clone();
+        return Some(held);
     }
-    serde_json::from_value::<Platform>(platform.clone())
-        .ok()
-        .and_then(|read| serde_json::to_value(read).ok())
-        .unwrap_or_else(|| platform.clone())
+    let Ok(read) = serde_json::from_value::<Platform>(held.clone()) else {
+        return Some(held);
+    };
+    let platform = match digest {
+        Some(digest) => platform_as_wanted(digest, Some(read), resolved)?,
+        None => read,
+    };
+    Some(serde_json::to_value(platform).unwrap_or(held))
 }
 
 fn is_empty(value: &Value) -> bool {

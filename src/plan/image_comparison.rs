@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::assemble::{Child, Leaf, PlatformMap, Resolved};
+use super::assemble::{IndexImage, IndexImages, Resolved};
 use super::differences::shown;
-use crate::domain::{Descriptor, Digest, Manifest, ManifestKind, Platform};
+use super::listed::platform_as_wanted;
+use crate::domain::{Descriptor, Digest, Manifest, ManifestKind};
 
 /// The result of comparing the content of a tag with the wanted index.
 pub(super) enum ImageComparison {
@@ -16,16 +17,25 @@ pub(super) enum ImageComparison {
     Odd(String),
 }
 
-/// Compares the images of `existing` with `platforms`, which are the images of `wanted`.
+/// Compares the images of `existing` with `images`, which are the images of `wanted`.
 pub(super) fn compare(
     existing: &Manifest,
-    platforms: &PlatformMap,
+    images: &IndexImages,
     wanted: &Manifest,
     resolved: &[Resolved],
 ) -> ImageComparison {
-    match platforms_in(existing, resolved) {
-        Ok(held) if held != *platforms => ImageComparison::Other,
-        Ok(_) => wrong_size(existing, wanted).map_or(ImageComparison::Same, ImageComparison::Odd),
+    match images_in(existing, resolved) {
+        Ok(held) => {
+            let held = held.into_iter().map(|image| {
+                let platform = platform_as_wanted(&image.digest, image.platform, resolved);
+                IndexImage { platform, ..image }
+            });
+            if held.collect::<IndexImages>() == *images {
+                wrong_size(existing, wanted).map_or(ImageComparison::Same, ImageComparison::Odd)
+            } else {
+                ImageComparison::Other
+            }
+        }
         Err(why) => ImageComparison::Odd(why),
     }
 }
@@ -47,18 +57,20 @@ fn wrong_size(existing: &Manifest, wanted: &Manifest) -> Option<String> {
     })
 }
 
-/// Returns the images of an index by platform, or names the content that such a map cannot show.
-pub(super) fn platforms_in(
-    existing: &Manifest,
-    resolved: &[Resolved],
-) -> Result<PlatformMap, String> {
+/// Returns the images of an index, or names the content that such a set cannot show.
+pub(super) fn images_in(existing: &Manifest, resolved: &[Resolved]) -> Result<IndexImages, String> {
     let ManifestKind::Index { manifests, .. } = existing.kind() else {
         return Err("it is a single image, not an index".to_owned());
     };
     if manifests.is_empty() {
         return Err("it is an index without images".to_owned());
     }
-    let mut platforms = PlatformMap::new();
+    // The content of an index that was given is known.
+    let mut inputs = resolved.iter();
+    if let Some(given) = inputs.find(|input| *input.input == *existing.digest()) {
+        return Ok(given.images().collect());
+    }
+    let (mut images, mut platforms) = (IndexImages::new(), BTreeMap::new());
     let mut attestations = Vec::new();
     for child in manifests {
         let fields = [
@@ -84,17 +96,21 @@ pub(super) fn platforms_in(
             ));
         }
         // SECURITY: a nested index is no exception: its images must not replace another image for the same platform.
-        for (platform, image) in images_under(child, resolved)? {
-            if platforms.insert(platform.clone(), image).is_some() {
-                return Err(format!("it has two children for `{platform}`"));
+        for image in images_under(child, resolved)? {
+            if let Some(platform) = &image.platform {
+                let known = platforms.entry(platform.clone());
+                if *known.or_insert_with(|| image.digest.clone()) != image.digest {
+                    return Err(format!("it has two children for `{platform}`"));
+                }
             }
+            images.insert(image);
         }
     }
     // SECURITY: a child marked as an attestation is set aside only if it attests an image of this very index. Otherwise
     // the annotations could hide an extra image.
-    let images: BTreeSet<&Digest> = platforms.values().map(|child| &child.digest).collect();
+    let digests: BTreeSet<&Digest> = images.iter().map(|image| &image.digest).collect();
     let stray = |(child, of): &&(&Descriptor, Digest)| {
-        !images.contains(of) || images.contains(&child.digest)
+        !digests.contains(of) || digests.contains(&child.digest)
     };
     if let Some((child, _)) = attestations.iter().find(stray) {
         return Err(format!(
@@ -102,32 +118,27 @@ pub(super) fn platforms_in(
             child.digest
         ));
     }
-    Ok(platforms)
+    Ok(images)
 }
 
 /// Returns the images that a child of an index stands for. Some tools nest an index that was given to them instead of
 /// flattening it. If it is one of the inputs, its content is known.
-fn images_under(
-    child: &Descriptor,
-    resolved: &[Resolved],
-) -> Result<Vec<(Platform, Child)>, String> {
+fn images_under(child: &Descriptor, resolved: &[Resolved]) -> Result<Vec<IndexImage>, String> {
     let nested = resolved
         .iter()
         .find(|input| *input.input == child.digest && child.media_type.is_index());
     if let Some(input) = nested {
-        let image = |leaf: &Leaf| (leaf.platform.clone(), Child::of(&leaf.descriptor));
-        return Ok(input.leaves.iter().map(image).collect());
+        return Ok(input.images().collect());
     }
-    let Some(platform) = child.platform.clone() else {
-        return Err(format!("its child `{}` names no platform", child.digest));
-    };
-    if !platform.is_usable() {
-        return Err(format!(
-            "its child `{}` names an invalid platform",
-            child.digest
-        ));
+    let platform = child.platform.clone();
+    if platform
+        .as_ref()
+        .is_some_and(|platform| !platform.is_usable())
+    {
+        let digest = &child.digest;
+        return Err(format!("its child `{digest}` names an invalid platform"));
     }
-    Ok(vec![(platform, Child::of(child))])
+    Ok(vec![IndexImage::of(child, platform)])
 }
 
 /// Lists the images of an index by platform, without attestations, as text to print.

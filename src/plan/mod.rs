@@ -8,6 +8,7 @@ mod assemble;
 mod cleanup;
 mod differences;
 mod image_comparison;
+mod listed;
 mod preflight;
 mod published;
 mod repeated;
@@ -21,13 +22,15 @@ mod vouching;
 mod tests;
 
 pub use assemble::{
-    AssembleError, Assembly, Attestation, Child, Leaf, PlatformMap, Resolved, Wanted, assemble,
+    AssembleError, Assembly, Attestation, Child, IndexImage, IndexImages, Leaf, PlatformMap,
+    Resolved, Wanted, assemble,
 };
 pub use cleanup::{
     CleanupStep, LeaveReason, Rollback, TagDigest, decide_cleanup, leave_for_user, plan_cleanup,
     unnamed_tags,
 };
 pub use image_comparison::images_of;
+pub use listed::{StatedImage, listed};
 pub use preflight::{
     FoundTag, PreflightState, TagContents, TagResponse, Verdict, decide_preflight, find_tags,
 };

@@ -1,7 +1,7 @@
 //! The decision before a build, from what the registries report of its tags.
 
-use super::assemble::{Assembly, PlatformMap, Resolved};
-use super::image_comparison::{ImageComparison, compare, images_of, platforms_in};
+use super::assemble::{Assembly, IndexImages, Resolved};
+use super::image_comparison::{ImageComparison, compare, images_in, images_of};
 use crate::domain::{Digest, FullTag, Manifest, TagContent};
 use crate::inputs::OnExistingTag;
 
@@ -108,7 +108,7 @@ pub fn find_tags(
     let first = responses.iter().find_map(|(_, response)| match response {
         TagResponse::Content(content) => {
             let manifest = content.manifest()?;
-            Some((platforms_in(manifest, &[]).ok()?, manifest))
+            Some((images_in(manifest, &[]).ok()?, manifest))
         }
         TagResponse::Absent | TagResponse::New(_) | TagResponse::Unknown(_) => None,
     });
@@ -136,7 +136,7 @@ pub fn find_tags(
 fn compared_state(
     manifest: &Manifest,
     wanted: Option<(&Assembly, &[Resolved])>,
-    first: Option<&(PlatformMap, &Manifest)>,
+    first: Option<&(IndexImages, &Manifest)>,
 ) -> PreflightState {
     let contents = TagContents {
         digest: manifest.digest().clone(),
@@ -146,13 +146,13 @@ fn compared_state(
         (Some((assembly, resolved)), _) => {
             let Assembly {
                 manifest: wanted,
-                platforms,
+                images,
                 ..
             } = assembly;
-            compare(manifest, platforms, wanted, resolved)
+            compare(manifest, images, wanted, resolved)
         }
-        (None, Some((platforms, first))) => compare(manifest, platforms, first, &[]),
-        (None, None) => match platforms_in(manifest, &[]) {
+        (None, Some((images, first))) => compare(manifest, images, first, &[]),
+        (None, None) => match images_in(manifest, &[]) {
             Ok(_) => ImageComparison::Same,
             Err(why) => ImageComparison::Odd(why),
         },

@@ -247,7 +247,7 @@ fn compare_index(
     resolved: &[Resolved],
     keep_rule: KeepRule<'_>,
 ) -> Result<VouchedOrObserved, Difference> {
-    match compare(existing, &assembly.platforms, &assembly.manifest, resolved) {
+    match compare(existing, &assembly.images, &assembly.manifest, resolved) {
         ImageComparison::Same => (),
         ImageComparison::Other => return Err(Difference::Images),
         ImageComparison::Odd(why) => return Err(Difference::Odd(why)),

@@ -31,6 +31,7 @@ mod deletion_ghcr;
 mod earlier_records;
 mod faults;
 mod forged_records;
+mod given_indexes;
 mod grid;
 mod growth;
 mod hostile;

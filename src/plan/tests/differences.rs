@@ -49,7 +49,7 @@ proptest! {
         // An OCI index and a Docker list can both contain Docker images.
         let children: Vec<Resolved> = children
             .into_iter()
-            .map(|one| resolved(leaf(&one.leaves[0].platform.to_string(), 1, MediaType::DockerManifest), false))
+            .map(|one| resolved(leaf(&one.leaves[0].stated.to_string(), 1, MediaType::DockerManifest), false))
             .collect();
         let annotations = BTreeMap::new();
         let made = |media_type| assemble(&children, &Wanted { media_type, ..wanted(&annotations) }).unwrap();

@@ -97,16 +97,12 @@ fn index_that_only_looks_the_same_is_a_conflict_whether_something_is_signed_or_n
                 attestation.remove("annotations");
             },
         ),
-        (
-            "an image without a platform",
-            "names no platform",
-            |index| {
-                let mut extra = index["manifests"][0].clone();
-                extra["digest"] = Digest::of(b"extra").to_string().into();
-                extra.as_object_mut().unwrap().remove("platform");
-                index["manifests"].as_array_mut().unwrap().push(extra);
-            },
-        ),
+        ("an image without a platform", "", |index| {
+            let mut extra = index["manifests"][0].clone();
+            extra["digest"] = Digest::of(b"extra").to_string().into();
+            extra.as_object_mut().unwrap().remove("platform");
+            index["manifests"].as_array_mut().unwrap().push(extra);
+        }),
         (
             "an image that hides before an index of ours",
             "two children for `linux/amd64`",
@@ -160,7 +156,7 @@ fn index_in_an_index_stands_for_its_images_only_as_an_index_that_was_given() {
 
 #[test]
 fn all_that_an_index_says_counts_where_something_is_signed() {
-    let changes: [Variation; 22] = [
+    let changes: [Variation; 21] = [
         ("its annotation `a` is absent, expected \"1\"", |index| {
             index.as_object_mut().unwrap().remove("annotations");
         }),
@@ -190,10 +186,6 @@ fn all_that_an_index_says_counts_where_something_is_signed() {
             let mut extra = index["manifests"][1].clone();
             extra["digest"] = Digest::of(b"extra").to_string().into();
             index["manifests"].as_array_mut().unwrap().push(extra);
-        }),
-        ("it has the entry `sha256:", |index| {
-            let again = index["manifests"][1].clone();
-            index["manifests"].as_array_mut().unwrap().push(again);
         }),
         ("", |index| {
             let other = index["manifests"][1].clone();
@@ -263,7 +255,7 @@ fn type_of_an_entrys_config_is_that_of_its_own() {
 
 #[test]
 fn what_says_nothing_is_no_difference() {
-    let changes: [Variation; 12] = [
+    let changes: [Variation; 13] = [
         ("no subject", |index| index["subject"] = Value::Null),
         ("annotations of null", |index| {
             index["manifests"][0]["annotations"] = Value::Null;
@@ -299,6 +291,10 @@ fn what_says_nothing_is_no_difference() {
             *entry = turned
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect();
+        }),
+        ("an entry that is listed again", |index| {
+            let again = index["manifests"][1].clone();
+            index["manifests"].as_array_mut().unwrap().push(again);
         }),
         ("order of the entries", |index| {
             index["manifests"].as_array_mut().unwrap().reverse();

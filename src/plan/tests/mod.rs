@@ -3,6 +3,7 @@
 mod cleanup;
 mod differences;
 mod image_comparison;
+mod listed;
 mod preflight;
 mod tags;
 mod vouched;
@@ -33,7 +34,8 @@ fn leaf(platform: &str, seed: u8, media_type: MediaType) -> Leaf {
     let digest = Digest::of(format!("{platform} {seed}").as_bytes());
     Leaf {
         descriptor: Vouched::invented(Descriptor::new(media_type, 500, digest)),
-        platform: platform.parse().unwrap(),
+        platform: Some(platform.parse().unwrap()),
+        stated: platform.parse().unwrap(),
         config_type: MediaType::from(CONFIG),
         version: None,
     }
@@ -179,7 +181,7 @@ proptest! {
     fn another_digest_for_a_platform_makes_another_index(children in children()) {
         let first = &children[0].leaves[0];
         let mut other = children.clone();
-        other[0] = resolved(leaf(&first.platform.to_string(), 255, MediaType::DockerManifest), false);
+        other[0] = resolved(leaf(&first.stated.to_string(), 255, MediaType::DockerManifest), false);
         prop_assert_ne!(assembled(&children).platforms, assembled(&other).platforms);
     }
 }

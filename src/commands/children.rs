@@ -26,6 +26,8 @@ pub(super) struct Resolution {
     pub inputs: Vec<Resolved>,
     /// The repository in which each manifest was found.
     pub locations: BTreeMap<Digest, Repository>,
+    /// Warnings about what the given indexes state and an index of their images does not.
+    pub left_out: BTreeSet<String>,
     /// All manifests inside each given digest at any depth, including the digest itself.
     pub inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
@@ -40,6 +42,7 @@ pub(super) async fn resolve_all(
     let mut resolution = Resolution {
         inputs: Vec::new(),
         locations: BTreeMap::new(),
+        left_out: BTreeSet::new(),
         inside: BTreeMap::new(),
     };
     let reader = ChildReader {
@@ -50,7 +53,8 @@ pub(super) async fn resolve_all(
     };
     let inputs = digests.iter().map(|given| reader.resolve(given));
     let mut inputs = stream::iter(inputs).buffered(REQUESTS_PARALLEL);
-    while let Some((resolved, found)) = inputs.try_next().await? {
+    while let Some((resolved, found, left_out)) = inputs.try_next().await? {
+        resolution.left_out.extend(left_out);
         let mut inside = Vec::new();
         for (descriptor, repository) in found {
             let locations = &mut resolution.locations;
@@ -66,6 +70,9 @@ pub(super) async fn resolve_all(
     Ok(resolution)
 }
 
+/// A manifest that was read, and its repository.
+type LocatedManifest = (Vouched<Descriptor>, Repository);
+
 /// A digest to read, and its most likely repository: that of the manifest that lists it. An input names the digest, or
 /// an index that contains it.
 type SoughtChild = (Vouched<Digest>, Repository);
@@ -80,11 +87,12 @@ struct ChildReader<'a> {
 }
 
 impl ChildReader<'_> {
-    /// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository.
+    /// Reads one digest down to its leaves. Also returns every manifest found on the way, with its repository, and the
+    /// warnings.
     async fn resolve(
         &self,
         given: &Given,
-    ) -> Result<(Resolved, Vec<(Vouched<Descriptor>, Repository)>), CommandError> {
+    ) -> Result<(Resolved, Vec<LocatedManifest>, Vec<String>), CommandError> {
         let input = Vouched::given(given);
         let mut resolved = Resolved {
             input: input.clone(),
@@ -92,6 +100,7 @@ impl ChildReader<'_> {
             attestations: Vec::new(),
         };
         let (mut found, mut attesting, mut images) = (Vec::new(), Vec::new(), Vec::new());
+        let mut all_left_out = Vec::new();
         // The platforms under which indexes list each child.
         let mut claims: BTreeMap<Digest, BTreeSet<Option<Platform>>> = BTreeMap::new();
         let mut seen = BTreeSet::from([input.clone()]);
@@ -115,9 +124,7 @@ impl ChildReader<'_> {
                         others,
                         left_out,
                     } => {
-                        if let Some(left_out) = left_out {
-                            self.context.events.warn(left_out);
-                        }
+                        all_left_out.extend(left_out);
                         attesting
                             .extend(attestations.into_iter().map(|one| (one, location.clone())));
                         for (child, platform) in others {
@@ -154,7 +161,7 @@ impl ChildReader<'_> {
                     let leaves = leaves.map_err(ImageError::ContradictedPlatform);
                     resolved.leaves.extend(leaves?);
                 }
-                return Ok((resolved, found));
+                return Ok((resolved, found, all_left_out));
             }
             level = next;
         }

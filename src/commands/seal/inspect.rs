@@ -124,6 +124,7 @@ pub(super) async fn inspect(
     let Resolution {
         inputs,
         locations,
+        left_out,
         inside,
     } = resolution;
     let wanted = Wanted {
@@ -146,7 +147,13 @@ pub(super) async fn inspect(
         KeepRule::Images,
         &BTreeMap::new(),
     );
-    decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, outcome))?;
+    let decided = decided.map_err(|conflicts| conflict(seal, &assembly, conflicts, outcome))?;
+    // A given index that the tags have stays as it is.
+    if decided.target.manifest().digest() == assembly.manifest.digest() {
+        for text in left_out {
+            context.events.warn(text);
+        }
+    }
     Ok(Inspection {
         inputs,
         assembly,

@@ -70,7 +70,7 @@ pub enum RegistryErrorKind {
         /// The host that answered.
         host: String,
         /// The error response.
-        refusal: ErrorResponse,
+        refusal: Box<ErrorResponse>,
     },
     /// No token or login could be obtained for the request.
     #[error(transparent)]
@@ -222,7 +222,7 @@ impl RegistryErrorKind {
         }
         Self::Refused {
             host: authority(&response.url),
-            refusal: ErrorResponse::of(response),
+            refusal: Box::new(ErrorResponse::of(response)),
         }
     }
 

@@ -6,12 +6,14 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use super::error_detail::detail_text;
 use super::ghcr_retry_after::ghcr_retry_after;
 use crate::http::{Response, retry_after};
 
 const CODES_MAX: usize = 8;
 const CODE_MAX_LETTERS: usize = 64;
 const MESSAGE_MAX_LETTERS: usize = 300;
+const DETAIL_MAX_LETTERS: usize = 200;
 
 /// An error response of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct ErrorResponse {
     pub codes: Vec<String>,
     /// The messages in the body, on one line and shortened.
     pub message: String,
+    /// The reasons in the errors' details, on one line and shortened. No decision depends on them.
+    pub detail: String,
     /// The wait that the server requests.
     pub retry_after: Option<Duration>,
 }
@@ -40,15 +44,20 @@ impl ErrorResponse {
 
     /// Reads an error response. A date in `Retry-After` is compared with `now`.
     pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Self {
-        let (codes, message) = serde_json::from_slice(body).map_or_else(
-            |_| (Vec::new(), plain_text(headers, body)),
-            |document: Value| (codes(&document), message(&document)),
+        let (codes, message, detail) = serde_json::from_slice(body).map_or_else(
+            |_| (Vec::new(), plain_text(headers, body), String::new()),
+            |document: Value| {
+                let message = message(&document);
+                let detail = detail_text(errors(&document), &message);
+                (codes(&document), message, detail)
+            },
         );
         let retry_after = retry_after(headers, now).or_else(|| ghcr_retry_after(&message));
         Self {
             status,
             codes,
             message: printable(&message, MESSAGE_MAX_LETTERS),
+            detail: printable(&detail, DETAIL_MAX_LETTERS),
             retry_after,
         }
     }
@@ -101,11 +110,12 @@ impl fmt::Display for ErrorResponse {
             write!(formatter, " {reason}")?;
         }
         let codes = self.codes.join(", ");
-        match (codes.is_empty(), self.message.is_empty()) {
-            (true, true) => Ok(()),
-            (true, false) => write!(formatter, " ({})", self.message),
-            (false, true) => write!(formatter, " ({codes})"),
-            (false, false) => write!(formatter, " ({codes}: {})", self.message),
+        let texts = [codes.as_str(), &self.message, &self.detail];
+        let texts: Vec<&str> = texts.into_iter().filter(|text| !text.is_empty()).collect();
+        if texts.is_empty() {
+            Ok(())
+        } else {
+            write!(formatter, " ({})", texts.join(": "))
         }
     }
 }
@@ -128,11 +138,16 @@ fn codes(document: &Value) -> Vec<String> {
 /// Returns the messages of the specification's error format. Other servers use `error_description` (OAuth 2), `details`
 /// and `detail` (Docker Hub), or AWS's `message` in either case.
 fn message(document: &Value) -> String {
-    let listed: Vec<&str> = errors(document)
+    let messages = errors(document)
         .filter_map(|error| error.get("message")?.as_str())
-        .filter(|message| !message.is_empty())
-        .take(CODES_MAX)
-        .collect();
+        .filter(|message| !message.is_empty());
+    let mut listed: Vec<&str> = Vec::new();
+    // One error a missing blob has the same message each time.
+    for message in messages.take(CODES_MAX) {
+        if !listed.contains(&message) {
+            listed.push(message);
+        }
+    }
     if !listed.is_empty() {
         return listed.join("; ");
     }
@@ -229,6 +244,62 @@ mod tests {
         ] {
             assert_eq!(read(401, body).to_string(), wanted);
         }
+    }
+
+    #[test]
+    fn detail_is_shown_after_code_and_message() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (detail, wanted) in [
+            (r#""no subject\n::error::x""#, "m: no subject ::error::x"),
+            (r#"{"message":"too big"}"#, "m: too big"),
+            (r#"{"description":"no layer"}"#, "m: no layer"),
+            (
+                r#"{"Reason":"bad media type","Digest":1}"#,
+                "m: bad media type",
+            ),
+            (
+                &format!(r#"{{"digest":"{digest}"}}"#),
+                &format!("m: {digest}"),
+            ),
+            (&format!(r#""{digest}""#), &format!("m: {digest}")),
+            (
+                r#"[{"message":"one"},"two",{"message":"one"},3]"#,
+                "m: one, two",
+            ),
+            (
+                r#"[{"Type":"repository","Name":"o/app","Action":"pull"}]"#,
+                "m",
+            ),
+            (r#"{"message":{"message":"deep"}}"#, "m"),
+            (r#""m""#, "m"),
+            ("null", "m"),
+        ] {
+            let body = format!(r#"{{"errors":[{{"code":"C","message":"m","detail":{detail}}}]}}"#);
+            assert_eq!(
+                read(400, &body).to_string(),
+                format!("400 Bad Request (C: {wanted})")
+            );
+        }
+        let body = r#"{"errors":[{"code":"C","detail":"only this"}]}"#;
+        assert_eq!(
+            read(400, body).to_string(),
+            "400 Bad Request (C: only this)"
+        );
+    }
+
+    #[test]
+    fn details_of_several_errors_with_one_message_are_all_shown() {
+        let body = r#"{"errors":[{"code":"C","message":"m","detail":"one"},{"code":"D","message":"m","detail":"two"}]}"#;
+        let text = read(404, body).to_string();
+        assert_eq!(text, "404 Not Found (C, D: m: one, two)");
+    }
+
+    #[test]
+    fn endless_detail_is_cut() {
+        let long = "x".repeat(5000);
+        let body = format!(r#"{{"errors":[{{"code":"C","detail":"{long}"}}]}}"#);
+        let detail = read(400, &body).detail;
+        assert_eq!(detail.chars().count(), DETAIL_MAX_LETTERS + 1);
     }
 
     #[test]

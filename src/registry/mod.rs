@@ -19,6 +19,7 @@ mod deletion;
 mod docker_config;
 mod ecr;
 mod error;
+mod error_detail;
 mod error_response;
 mod fan_out;
 mod ghcr_retry_after;

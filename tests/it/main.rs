@@ -12,6 +12,7 @@
 mod support;
 
 mod adoption;
+mod advice;
 mod aws;
 mod boundaries;
 mod budget;

@@ -166,12 +166,13 @@ impl Account<'_> {
             None => Ok(()),
             Some(failure) => Err(RegistryErrorKind::Refused {
                 host: self.ecr.endpoint.clone(),
-                refusal: ErrorResponse {
+                refusal: Box::new(ErrorResponse {
                     status: response.status.as_u16(),
                     codes: vec![printable(&failure.failure_code, 64)],
                     message: printable(&failure.failure_reason, 300),
+                    detail: String::new(),
                     retry_after: None,
-                },
+                }),
             }),
         }
     }

@@ -1,6 +1,7 @@
 //! Advice for errors of registries and proxies.
 
 use crate::http::{TransportError, TransportErrorKind, UsedProxy};
+use crate::refusal_hints::{immutable_hint, refusal_hint};
 use crate::registry::{AwsErrorResponse, ContentError, RegistryError, RegistryErrorKind};
 use crate::report::RUN_AGAIN;
 
@@ -42,6 +43,9 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         return Some(format!(
             "`docker-credential-{helper}` is a program of the host and is not in this image: give `registry-auths`"
         ));
+    }
+    if let Some(hint) = immutable_hint(error) {
+        return Some(hint);
     }
     if error.is_denied() {
         if let Some(source) = error.unsent_credentials() {
@@ -108,22 +112,15 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
         let text = "check that the registry answers, and not a proxy or a login page. If it is the registry, a rerun reads the same content: push other content there, or delete it manually if nothing needs it";
         return Some(text.to_owned());
     }
-    if error.is_write() && error.is_about_sha512() && error.refusal().is_some() {
+    if error.gives_plain_address() {
         return Some(format!(
-            "`{host}` may not store SHA-512 digests: use a registry that does, or push the image again with SHA-256 digests"
+            "`{host}` gives addresses without HTTPS, usually because a proxy before the registry does not tell it: the proxy must send `X-Forwarded-Proto: https`, or the registry must be configured with its own `https://` address"
         ));
     }
-    match error.status() {
-        Some(404) if error.is_write() => Some(format!(
-            "check that the repository exists. Some registries, such as Amazon ECR, create no repository on a push: create `{}` there first",
-            error.repository().path()
-        )),
-        Some(405) if error.is_write() => Some(format!(
-            "`{host}` accepts no writes: it may be a mirror, or read-only for now"
-        )),
-        Some(500..) | None => Some(again.to_owned()),
-        Some(_) => None,
+    if let Some(hint) = refusal_hint(error) {
+        return Some(hint);
     }
+    error.may_pass().then(|| again.to_owned())
 }
 
 /// Returns advice for a request without a response, if this machine or a proxy is the reason.

@@ -62,6 +62,7 @@ pub mod plan;
 mod properties;
 pub mod record;
 pub mod referrers;
+mod refusal_hints;
 pub mod registry;
 pub mod report;
 mod run;

@@ -61,6 +61,9 @@ const AWS_KEY_CODES: [&str; 6] = [
     "UnrecognizedClientException",
 ];
 
+/// The start of the reason why a plain address is not used.
+pub(super) const NOT_HTTPS: &str = "is not HTTPS";
+
 /// The cause of a failed operation.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RegistryErrorKind {
@@ -275,6 +278,20 @@ impl RegistryErrorKind {
         }
     }
 
+    fn may_pass(&self) -> bool {
+        match self.class() {
+            ErrorClass::Refused(refusal) => refusal.is_outage(),
+            ErrorClass::Unreachable(..) => true,
+            ErrorClass::Body(error) => matches!(error, BodyError::Broken(_)),
+            ErrorClass::Login(kind) => kind.may_pass(),
+            ErrorClass::Manifest | ErrorClass::Size => false,
+            ErrorClass::Other => matches!(
+                self,
+                Self::Early { .. } | Self::Partial { .. } | Self::LeftOut { .. }
+            ),
+        }
+    }
+
     /// True if there was no response, or a temporary one that says nothing about the request.
     pub(super) fn is_unavailable(&self) -> bool {
         match self.refusal() {
@@ -381,6 +398,12 @@ impl RegistryError {
         &self.kind
     }
 
+    /// Returns the object of the operation, as `registry/repository:tag` or `registry/repository@digest`.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        &self.object
+    }
+
     /// Returns the repository of the operation.
     #[must_use]
     pub fn repository(&self) -> &Repository {
@@ -432,6 +455,50 @@ impl RegistryError {
             .refusal()
             .filter(|_| self.operation == Operation::Write);
         refusal.is_some_and(|refusal| codes.iter().any(|code| refusal.has_code(code)))
+    }
+
+    /// Returns the content that the registry names as missing, of a manifest for which it [lacks parts](Self::lacks_parts).
+    #[must_use]
+    pub fn missing_digest(&self) -> Option<Digest> {
+        let refusal = self.refusal().filter(|_| self.lacks_parts())?;
+        let named = [&refusal.detail, &refusal.message].into_iter();
+        let words = named.flat_map(|text| {
+            text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != ':')
+        });
+        let mut digests = words.filter_map(|word| word.parse::<Digest>().ok());
+        digests.find(|digest| !self.object.contains(&digest.to_string()))
+    }
+
+    /// True if the registry does not let the tag change that was to be written. ECR answers 400 `TAG_INVALID`, Quay 409
+    /// `TAG_IMMUTABLE`, Harbor 412; Docker Hub and GitLab state it in words.
+    #[must_use]
+    pub fn is_immutable_tag(&self) -> bool {
+        let is_tag = self.operation == Operation::Write && !self.object.contains('@');
+        let Some(refusal) = self.refusal().filter(|_| is_tag) else {
+            return false;
+        };
+        let text = format!("{} {}", refusal.message, refusal.detail).to_ascii_lowercase();
+        refusal.status == 409
+            || refusal.has_code("TAG_INVALID")
+            || refusal.has_code("TAG_IMMUTABLE")
+            || text.contains("immutable")
+    }
+
+    /// True if the registry gives an address without HTTPS, of its own or of its token server.
+    #[must_use]
+    pub fn gives_plain_address(&self) -> bool {
+        matches!(
+            &self.kind,
+            RegistryErrorKind::Address { reason, .. }
+            | RegistryErrorKind::Login(LoginError::Realm { reason, .. })
+                if reason.starts_with(NOT_HTTPS)
+        )
+    }
+
+    /// True if a later run may succeed without a change: no complete response arrived, or a server is down.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.kind.may_pass()
     }
 
     /// True if the content itself is at fault: it is not a manifest, or is longer than its limit. A response with other

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Method, Request, Url};
 
-use super::error::RegistryErrorKind;
+use super::error::{NOT_HTTPS, RegistryErrorKind};
 use super::host_features::{HostFeatures, Scheme};
 use super::permits::HostPermits;
 use super::response::unreachable;
@@ -121,7 +121,7 @@ impl Transport {
         match url.scheme() {
             "https" => Ok(()),
             "http" if is_plain_host() => Ok(()),
-            "http" => Err("is not HTTPS"),
+            "http" => Err(NOT_HTTPS),
             _ => Err("is not a valid URL"),
         }
     }

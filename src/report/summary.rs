@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::markdown::{block, code, prose, table};
-use super::{FailureText, RUN_AGAIN, Report, ResultWord, past};
+use super::{FailureText, Report, ResultWord, past};
 use crate::domain::Digest;
 use crate::inputs::Command;
 use crate::outcome::{PreflightOutcome, SignatureSource, Subject, TagOutcome};
@@ -103,7 +103,7 @@ impl Report<'_> {
         format!("{block}\n{}\n", prose(&self.changes_text()))
     }
 
-    /// The changes that were made before a run failed.
+    /// The changes that were made before a run failed. Whether a later run helps is for the hint to say.
     fn changes_text(&self) -> String {
         let outcome = self.outcome;
         let tags: Vec<String> = outcome
@@ -120,10 +120,10 @@ impl Report<'_> {
         match (tags.is_empty(), signatures) {
             (true, 0) => "No tag was written and nothing was signed.".to_owned(),
             (true, count) => {
-                format!("No tag was written; {count} signed ({RUN_AGAIN}).")
+                format!("No tag was written; {count} signed. A later run skips completed steps.")
             }
             (false, count) => format!(
-                "Written before the failure: {}; {count} signed ({RUN_AGAIN}).",
+                "Written before the failure: {}; {count} signed. A later run skips completed steps.",
                 tags.join(", ")
             ),
         }

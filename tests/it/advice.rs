@@ -1,11 +1,13 @@
 //! The reason and the hint that a user reads after a registry has refused a request.
 
-use sandbox::{Fault, Trigger};
+use sandbox::{Fault, Options, Referrers, Trigger};
 
-use crate::support::{Outcome, World};
+use crate::support::{MANIFEST, Outcome, World};
 
 /// The pattern of a push by digest.
 const BY_DIGEST: &str = "*/manifests/sha256:*";
+/// The advice to run again, which must be true.
+const AGAIN: &str = "run it again";
 
 /// Returns the failed run of `create` at a registry that always answers `method pattern` with this fault.
 fn refused(method: &str, pattern: &str, fault: impl FnOnce(Trigger) -> Fault) -> Outcome {
@@ -46,4 +48,111 @@ fn detail_of_an_error_is_shown_after_code_and_message() {
         let reason = wanted.replace('_', "\\_");
         assert!(outcome.summary.contains(&reason), "{}", outcome.summary);
     }
+}
+
+#[test]
+fn missing_child_is_never_a_missing_repository() {
+    let digest = format!("sha256:{}", "d".repeat(64));
+    let named = format!(
+        r#"{{"errors": [{{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown", "detail": {{"digest": "{digest}"}}}}]}}"#
+    );
+    // Gitea, and others.
+    for status in [404, 400] {
+        let outcome = refused("PUT", BY_DIGEST, |at| json(at, status, &named));
+        outcome.says(&[&format!(
+            "does not have `{digest}`, which this manifest refers to"
+        )]);
+        outcome.does_not_say(&["check that the repository exists", AGAIN]);
+        let bare = |at: Trigger| at.registry_error(status, "MANIFEST_BLOB_UNKNOWN", "");
+        let outcome = refused("PUT", BY_DIGEST, bare);
+        outcome.says(&[
+            "does not have content that this manifest refers to: check that it was pushed",
+        ]);
+        outcome.does_not_say(&["check that the repository exists", AGAIN]);
+    }
+    let outcome = refused("PUT", BY_DIGEST, |at| {
+        at.registry_error(404, "NAME_UNKNOWN", "no")
+    });
+    outcome.says(&["check that the repository exists"]);
+}
+
+#[test]
+fn run_again_is_not_the_advice_if_a_rerun_changes_nothing() {
+    type Case = (&'static str, fn(Trigger) -> Fault, &'static str);
+    let immutable = "the tag may be immutable in `127.0.0.1:";
+    let cases: [Case; 9] = [
+        (
+            "v1",
+            |at| at.registry_error(409, "TAG_IMMUTABLE", "tag is immutable"),
+            immutable,
+        ),
+        ("v1", |at| at.status(409), immutable),
+        (
+            "v1",
+            |at| at.registry_error(400, "TAG_INVALID", "the tag already exists"),
+            immutable,
+        ),
+        (
+            "v1",
+            |at| at.registry_error(412, "PRECONDITION", "configured as immutable"),
+            immutable,
+        ),
+        (
+            "v1",
+            |at| at.registry_error(403, "DENIED", "tag is immutable"),
+            immutable,
+        ),
+        (
+            "sha256:*",
+            |at| at.registry_error(412, "DENIED", "exceeds the quota"),
+            "the quota",
+        ),
+        ("sha256:*", |at| at.status(413), "answered 413"),
+        (
+            "sha256:*",
+            |at| at.redirect(307, "http://registry.invalid/v2/"),
+            "redirects to `http://registry.invalid/v2/`",
+        ),
+        (
+            "sha256:*",
+            |at| at.redirect(302, "/login"),
+            "redirects to `/login`",
+        ),
+    ];
+    for (reference, fault, wanted) in cases {
+        let outcome = refused("PUT", &format!("*/manifests/{reference}"), fault);
+        outcome.says(&[wanted]);
+        outcome.does_not_say(&[AGAIN]);
+        assert!(!outcome.summary.contains(AGAIN), "{}", outcome.summary);
+    }
+    let outcome = refused("PUT", BY_DIGEST, |at| at.status(503));
+    outcome.says(&[AGAIN]);
+}
+
+#[test]
+fn immutable_list_of_referrers_is_named_with_its_rule() {
+    let world = World::with(Options::new().referrers(Referrers::TagSchema));
+    let fault = Fault::on("PUT", "*/manifests/sha256-*").times(u32::MAX);
+    world
+        .registry()
+        .fault(fault.registry_error(409, "TAG_IMMUTABLE", "tag is immutable"));
+    let outcome = world.seal().end_with(1);
+    outcome.says(&["exclude `sha256-*` from the rule there"]);
+    outcome.does_not_say(&[AGAIN, "choose another version"]);
+}
+
+#[test]
+fn read_that_never_changes_is_not_advised_again() {
+    let outcome = refused("GET", "*/manifests/sha256:*", |at| {
+        at.answer(200, &[("content-type", MANIFEST)], "<html>")
+    });
+    outcome.does_not_say(&[AGAIN]);
+    let outcome = refused("GET", "*/manifests/v1", |at| {
+        at.redirect(302, "http://r.invalid/")
+    });
+    outcome.says(&[
+        "`http://r.invalid/`, which is not HTTPS",
+        "X-Forwarded-Proto",
+    ]);
+    outcome.does_not_say(&[AGAIN]);
 }

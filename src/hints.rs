@@ -64,7 +64,9 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
             ("ghcr.io", false) => {
                 "; with GITHUB_TOKEN the job needs `permissions: packages: read`, and the package must grant this repository access"
             }
-            (_, true) => "; check that the credentials permit pushing to this repository",
+            (_, true) => {
+                "; check that the credentials permit pushing to this repository"
+            }
             (_, false) => "; check that the credentials permit pulling from this repository",
         };
         return Some(format!("{who}{rights}"));
@@ -111,6 +113,11 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
     if error.is_about_content() {
         let text = "check that the registry answers, and not a proxy or a login page. If it is the registry, a rerun reads the same content: push other content there, or delete it manually if nothing needs it";
         return Some(text.to_owned());
+    }
+    if error.expects_https() {
+        return Some(format!(
+            "`{host}` is reached by plain HTTP, because `insecure-registries` names it, but seems to expect HTTPS: remove it from `insecure-registries`"
+        ));
     }
     if error.gives_plain_address() {
         return Some(format!(

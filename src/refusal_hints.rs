@@ -1,7 +1,10 @@
 //! Advice for requests that a registry refuses, by status and code. Denials, throttling and outages have advice of their
 //! own, in `hints.rs`.
 
-use crate::registry::RegistryError;
+use crate::registry::{ErrorResponse, Operation, RegistryError};
+
+/// The input that makes an OCI index of the children.
+const OCI: &str = "media-type: oci";
 
 /// Returns advice for a tag that the registry does not let change.
 pub(crate) fn immutable_hint(error: &RegistryError) -> Option<String> {
@@ -32,15 +35,53 @@ pub(crate) fn refusal_hint(error: &RegistryError) -> Option<String> {
     if error.lacks_parts() {
         return Some(missing_part_hint(error));
     }
+    let is_manifest = error.operation() == Operation::Write;
     match refusal.status {
+        400 if is_manifest && refusal.has_no_reason() => Some(unexplained_hint(error)),
         404 if error.is_write() => Some(format!(
-            "check that the repository exists. Some registries, such as Amazon ECR, create no repository on a push: create `{}` there first",
+            "check that the repository exists{}. Some registries, such as Amazon ECR, create no repository on a push: create `{}` there first",
+            owner_text(error, refusal),
             error.repository().path()
+        )),
+        404 if refusal.codes.is_empty() => Some(format!(
+            "check that `{host}` is the right registry{}",
+            owner_text(error, refusal)
         )),
         405 if error.is_write() => Some(format!(
             "`{host}` accepts no writes: it may be a mirror, or read-only for now"
         )),
+        413 => Some(format!(
+            "`{host}`, or more often a proxy before it, limits the size of a request: raise that limit (nginx: `client_max_body_size`)"
+        )),
+        415 if error.is_docker_manifest() => Some(format!(
+            "`{host}` does not accept Docker media types: use `{OCI}`, and build OCI images, because the children keep their types (`oci-mediatypes=true` in the outputs of docker/build-push-action)"
+        )),
         _ => None,
+    }
+}
+
+/// Advice for a manifest that is refused without a reason.
+fn unexplained_hint(error: &RegistryError) -> String {
+    let other_cause = if error.is_docker_manifest() {
+        format!(", or its media type is not accepted (then `{OCI}` helps)")
+    } else {
+        String::new()
+    };
+    format!(
+        "`{}` gave no reason. Often a child of the index is not in the repository{other_cause}",
+        error.host()
+    )
+}
+
+/// Names the owner, if the registry answers 404 without a code of the specification. Gitea does so for an owner that
+/// does not exist.
+fn owner_text(error: &RegistryError, refusal: &ErrorResponse) -> String {
+    let owner = error.repository().path().split_once('/');
+    match owner.filter(|_| refusal.codes.is_empty()) {
+        Some((owner, _)) => {
+            format!(", and that the owner or organisation `{owner}` exists there")
+        }
+        None => String::new(),
     }
 }
 

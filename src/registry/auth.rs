@@ -94,6 +94,12 @@ impl AuthCache {
         }
     }
 
+    /// True if tokens for `repository` are requested with push access.
+    pub(super) fn is_destination(&self, repository: &Repository) -> bool {
+        let push_scopes = self.push_scopes.lock();
+        push_scopes.is_ok_and(|push_scopes| push_scopes.contains(repository))
+    }
+
     /// True if a token for push to `repository` was fetched and does not itself exclude push. False if each request
     /// sends the password instead.
     pub(super) async fn may_push(&self, repository: &Repository) -> bool {
@@ -294,9 +300,7 @@ impl AuthCache {
     }
 
     fn effective_access(&self, repository: &Repository, access: &Access) -> Access {
-        let push_scopes = self.push_scopes.lock();
-        let needs_push = push_scopes.is_ok_and(|push_scopes| push_scopes.contains(repository));
-        if *access == Access::Pull && needs_push {
+        if *access == Access::Pull && self.is_destination(repository) {
             Access::PullPush
         } else {
             access.clone()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::credential::HelperNeeded;
 use super::error_response::{ErrorResponse, printable};
-use crate::domain::{Digest, Host, ManifestError, Repository};
+use crate::domain::{Digest, Host, ManifestError, MediaType, Repository};
 use crate::http::{
     BodyError, CertificateProblem, Response, Transient, TransportError, TransportErrorKind,
     authority,
@@ -22,6 +22,12 @@ pub struct RegistryError {
     pub(super) credentials: Option<&'static str>,
     /// True if the registry asked for credentials.
     pub(super) is_challenged: bool,
+    /// True if this run writes to the repository.
+    pub(super) is_destination: bool,
+    /// True if an input names the registry as one for plain HTTP.
+    pub(super) is_named_insecure: bool,
+    /// The media type of the manifest that was to be stored.
+    pub(super) media_type: Option<MediaType>,
     pub(super) helper: Option<String>,
     #[source]
     pub(super) kind: RegistryErrorKind,
@@ -594,6 +600,46 @@ impl RegistryError {
     #[must_use]
     pub fn is_write(&self) -> bool {
         matches!(self.operation, Operation::Write | Operation::WriteBlob)
+    }
+
+    /// True if this run writes to the repository, so that its credentials must permit pushing.
+    #[must_use]
+    pub fn is_destination(&self) -> bool {
+        self.is_destination || self.is_write()
+    }
+
+    /// True if the registry was reached by plain HTTP because an input names it, and the response is that of a server
+    /// that expects HTTPS: nginx and Go answer 400 without a code, others redirect.
+    #[must_use]
+    pub fn expects_https(&self) -> bool {
+        let expects = match &self.kind {
+            RegistryErrorKind::Refused { refusal, .. } => match refusal.status {
+                301 | 302 | 307 | 308 => true,
+                400 => !self.is_write() && refusal.codes.is_empty(),
+                _ => false,
+            },
+            RegistryErrorKind::Address { address, .. } => address.starts_with("https://"),
+            RegistryErrorKind::Login(_)
+            | RegistryErrorKind::Content(_)
+            | RegistryErrorKind::Unreachable { .. }
+            | RegistryErrorKind::Body { .. }
+            | RegistryErrorKind::Early { .. }
+            | RegistryErrorKind::Partial { .. }
+            | RegistryErrorKind::LeftOut { .. }
+            | RegistryErrorKind::Listing(_)
+            | RegistryErrorKind::LongList(_)
+            | RegistryErrorKind::NoList(_) => false,
+        };
+        self.is_named_insecure && expects
+    }
+
+    /// True if the manifest that was to be stored has a media type of Docker's.
+    #[must_use]
+    pub fn is_docker_manifest(&self) -> bool {
+        matches!(
+            self.media_type,
+            Some(MediaType::DockerList | MediaType::DockerManifest)
+        )
     }
 
     /// Returns the source of the sent credentials, or `None` for an anonymous request.

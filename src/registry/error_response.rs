@@ -68,6 +68,12 @@ impl ErrorResponse {
         self.codes.iter().any(|own| own == code)
     }
 
+    /// True if there is no code and no text.
+    #[must_use]
+    pub fn has_no_reason(&self) -> bool {
+        self.codes.is_empty() && self.message.is_empty() && self.detail.is_empty()
+    }
+
     /// True if the server throttles requests. GHCR also does this with a 403.
     #[must_use]
     pub fn is_throttling(&self) -> bool {

@@ -38,18 +38,24 @@ impl Registry {
         bytes: &[u8],
     ) -> Result<Stored, RegistryError> {
         let stored = self.store(repository, reference, media_type, bytes).await;
-        stored.map_err(|kind| self.write_error(repository, reference, kind))
+        stored.map_err(|kind| self.write_error(repository, reference, media_type, kind))
     }
 
     pub(super) fn write_error(
         &self,
         repository: &Repository,
         reference: &Reference,
+        media_type: &MediaType,
         kind: RegistryErrorKind,
     ) -> RegistryError {
         let object = object(repository, reference);
-        self.sender
-            .error(Operation::Write, repository, object, kind)
+        let error = self
+            .sender
+            .error(Operation::Write, repository, object, kind);
+        RegistryError {
+            media_type: Some(media_type.clone()),
+            ..error
+        }
     }
 
     async fn store(

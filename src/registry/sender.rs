@@ -305,6 +305,9 @@ impl RequestSender {
             repository: repository.clone(),
             credentials: auth.source_for(repository),
             is_challenged: auth.is_challenged(repository.host()),
+            is_destination: auth.is_destination(repository),
+            is_named_insecure: self.transport().is_named_insecure(repository.host()),
+            media_type: None,
             helper: auth.unused_helper(repository),
             kind,
         }

@@ -99,7 +99,8 @@ impl Registry {
             probe,
         };
         let replaced = self.replace(tag, held, read, content).await;
-        replaced.map_err(|kind| self.write_error(&tag.repository, &tag.reference(), kind))
+        replaced
+            .map_err(|kind| self.write_error(&tag.repository, &tag.reference(), media_type, kind))
     }
 
     async fn replace(

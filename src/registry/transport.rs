@@ -83,9 +83,14 @@ impl Transport {
         Arc::clone(permits.entry(host).or_insert_with_key(new))
     }
 
+    /// True if an input names `host` as one for plain HTTP.
+    pub(super) fn is_named_insecure(&self, host: &Host) -> bool {
+        self.insecure.contains(host)
+    }
+
     /// Returns the scheme of `host`, or `None` for a host of this machine without a request so far.
     pub(super) fn scheme(&self, host: &Host) -> Option<Scheme> {
-        if self.insecure.contains(host) {
+        if self.is_named_insecure(host) {
             Some(Scheme::Http)
         } else if host.is_loopback() {
             self.features.scheme(host)

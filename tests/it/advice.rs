@@ -1,8 +1,8 @@
 //! The reason and the hint that a user reads after a registry has refused a request.
 
-use sandbox::{Fault, Options, Referrers, Trigger};
+use sandbox::{Fault, Kind, Options, Referrers, Trigger};
 
-use crate::support::{MANIFEST, Outcome, World};
+use crate::support::{MANIFEST, Outcome, REPOSITORY, World};
 
 /// The pattern of a push by digest.
 const BY_DIGEST: &str = "*/manifests/sha256:*";
@@ -155,4 +155,95 @@ fn read_that_never_changes_is_not_advised_again() {
         "X-Forwarded-Proto",
     ]);
     outcome.does_not_say(&[AGAIN]);
+}
+
+#[test]
+fn refused_sizes_and_media_types_are_explained() {
+    let outcome = refused("PUT", BY_DIGEST, |at| at.status(413));
+    outcome.says(&["a proxy before it, limits the size of a request"]);
+    let outcome = refused("PUT", BY_DIGEST, |at| at.status(400));
+    outcome.says(&["gave no reason. Often a child of the index is not in the repository"]);
+    outcome.does_not_say(&["media-type"]);
+    let outcome = refused("PUT", BY_DIGEST, |at| {
+        at.registry_error(400, "MANIFEST_INVALID", "no")
+    });
+    outcome.does_not_say(&["gave no reason"]);
+    let outcome = refused("PUT", BY_DIGEST, |at| at.status(415));
+    outcome.does_not_say(&["hint:"]);
+}
+
+#[test]
+fn registry_without_docker_media_types_is_explained() {
+    let world = World::new();
+    let push = |platform| {
+        let registry = world.registry();
+        registry
+            .push_image(REPOSITORY, platform, Kind::Docker)
+            .digest
+    };
+    let digests = [push("linux/amd64"), push("linux/arm64")].join(",");
+    let create = world.create().input("digests", digests);
+    for (status, wanted) in [
+        (
+            415,
+            "does not accept Docker media types: use `media-type: oci`, and build OCI images",
+        ),
+        (
+            400,
+            "its media type is not accepted (then `media-type: oci` helps)",
+        ),
+    ] {
+        let fault = Fault::on("PUT", BY_DIGEST).times(u32::MAX).status(status);
+        world.registry().fault(fault);
+        create.end_with(1).says(&[wanted]);
+        world.registry().clear_faults();
+    }
+}
+
+#[test]
+fn owner_that_does_not_exist_is_named() {
+    let answer = |at: Trigger| at.answer(404, &[("content-type", "text/plain")], "Not found.\n");
+    let owner = "the owner or organisation `octo-org` exists there";
+    let outcome = refused("PUT", BY_DIGEST, answer);
+    outcome.says(&[
+        "(Not found.)",
+        "check that the repository exists, and that",
+        owner,
+    ]);
+    let outcome = refused("*", "*/manifests/*", answer);
+    outcome.says(&["(Not found.)", "is the right registry, and that", owner]);
+    outcome.does_not_say(&[AGAIN]);
+    let outcome = refused("PUT", BY_DIGEST, |at| {
+        at.registry_error(404, "NAME_UNKNOWN", "no")
+    });
+    outcome.does_not_say(&[owner]);
+}
+
+#[test]
+fn wrong_entry_of_insecure_registries_is_named() {
+    type Case = (&'static str, &'static str, fn(Trigger) -> Fault);
+    let cases: [Case; 4] = [
+        ("*", "*", |at| {
+            at.answer(400, &[("content-type", "text/html")], "<h1>plain</h1>")
+        }),
+        ("*", "*", |at| {
+            at.answer(400, &[], "Client sent an HTTP request to an HTTPS server.")
+        }),
+        ("PUT", "*", |at| at.redirect(301, "https://127.0.0.1:1/v2/")),
+        ("PUT", "*", |at| {
+            at.redirect(308, "https://registry.invalid/v2/")
+        }),
+    ];
+    let hint = "remove it from `insecure-registries`";
+    for (method, pattern, fault) in cases {
+        let world = World::new();
+        world
+            .registry()
+            .fault(fault(Fault::on(method, pattern).times(u32::MAX)));
+        let named = world
+            .create()
+            .input("insecure-registries", world.registry().address());
+        named.end_with(1).says(&[hint]);
+        world.create().end_with(1).does_not_say(&[hint]);
+    }
 }

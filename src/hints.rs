@@ -57,7 +57,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
             || "no credentials were given for it: give `registry-auths`, or log in with docker/login-action and DOCKER_CONFIG".to_owned(),
             |source| format!("the credentials came from {source}"),
         );
-        let rights = match (host.as_str(), error.is_write()) {
+        let rights = match (host.as_str(), error.is_destination()) {
             ("ghcr.io", true) => {
                 "; with GITHUB_TOKEN the job needs `permissions: packages: write`, and the package must grant this repository access (Manage Actions access)"
             }
@@ -65,7 +65,7 @@ pub(crate) fn registry_hint(error: &RegistryError) -> Option<String> {
                 "; with GITHUB_TOKEN the job needs `permissions: packages: read`, and the package must grant this repository access"
             }
             (_, true) => {
-                "; check that the credentials permit pushing to this repository"
+                "; check that the credentials permit pushing to this repository, not only pulling"
             }
             (_, false) => "; check that the credentials permit pulling from this repository",
         };

@@ -247,3 +247,51 @@ fn wrong_entry_of_insecure_registries_is_named() {
         world.create().end_with(1).does_not_say(&[hint]);
     }
 }
+
+#[test]
+fn denied_destination_needs_the_right_to_push() {
+    for (method, pattern) in [("*", "*"), ("PUT", BY_DIGEST)] {
+        let outcome = refused(method, pattern, |at| {
+            at.registry_error(401, "UNAUTHORIZED", "authentication required")
+        });
+        outcome.says(&["permit pushing to this repository, not only pulling"]);
+    }
+    let world = World::new();
+    world.create().succeed();
+    world
+        .registry()
+        .fault(Fault::on("*", "*").times(u32::MAX).status(401));
+    let outcome = world.verify("v1").end_with(1);
+    outcome.says(&["permit pulling from this repository"]);
+}
+
+#[test]
+fn throttling_and_unreachable_hosts_are_reported_with_the_repository() {
+    let world = World::new();
+    let image = world.image();
+    world
+        .registry()
+        .fault(Fault::on("*", "*").times(u32::MAX).throttle(0));
+    let create = world.create().input("max-attempts", "1");
+    for action in [
+        &create,
+        &create.clone().input("command", "preflight"),
+        &world.verify("v1").input("max-attempts", "1"),
+    ] {
+        let outcome = action.end_with(1);
+        assert!(errors(&outcome).contains(&image), "{}", outcome.log);
+        assert!(outcome.summary.contains(&image), "{}", outcome.summary);
+    }
+    let image = "registry.invalid:5000/octo-org/app";
+    let create = create.input("image", image).input("max-attempts", "1");
+    let outcome = create.end_with(1);
+    assert!(errors(&outcome).contains(image), "{}", outcome.log);
+    assert!(outcome.summary.contains(image), "{}", outcome.summary);
+}
+
+/// Returns the error lines of a run.
+fn errors(outcome: &Outcome) -> String {
+    let lines = outcome.log.lines();
+    let errors: Vec<&str> = lines.filter(|line| line.starts_with("::error")).collect();
+    errors.join("\n")
+}

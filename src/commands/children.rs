@@ -266,8 +266,9 @@ impl ChildReader<'_> {
             source,
         };
         let read = ImageConfig::parse(&blob).map_err(unusable)?;
-        if !read.platform.is_usable() {
-            let why = "its `os` or `architecture` is not a valid platform";
+        let problems = read.platform.problems();
+        if !problems.is_empty() {
+            let why = problems.join(", ");
             return Err(unusable(serde::de::Error::custom(why)).into());
         }
         Ok(StatedImage {

@@ -12,6 +12,7 @@ use super::digest::Digest;
 /// The maximum length of the name of a system, an architecture or a version.
 const WORD_MAX_BYTES: usize = 64;
 const FEATURES_MAX: usize = 16;
+const PROBLEMS_MAX: usize = 5;
 
 /// The platform that an image runs on, as it was spelled. Two platforms are equal if their normalised fields are equal: tools
 /// spell one platform in several ways.
@@ -196,12 +197,37 @@ impl Platform {
     /// builders write it for content that is not an image.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        let words = [&self.os, &self.architecture].into_iter();
-        let words = words.chain(&self.variant).chain(&self.os_version);
-        let is_usable = |word: &String| word.len() <= WORD_MAX_BYTES && is_word(word);
-        words.chain(&self.os_features).all(is_usable)
-            && self.os_features.len() <= FEATURES_MAX
-            && !self.is_unknown()
+        self.problems().is_empty()
+    }
+
+    /// Returns the reasons why it is not [usable](Self::is_usable).
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        if self.is_unknown() {
+            return vec!["its `os` and `architecture` are `unknown`".to_owned()];
+        }
+        let words = [
+            ("os", Some(&self.os)),
+            ("architecture", Some(&self.architecture)),
+            ("variant", self.variant.as_ref()),
+            ("os.version", self.os_version.as_ref()),
+        ];
+        let features = self.os_features.iter();
+        let features = features.map(|feature| ("os.features", Some(feature)));
+        let problems = words
+            .into_iter()
+            .chain(features)
+            .filter_map(|(name, word)| {
+                let problem = word_problem(word?)?;
+                Some(format!("its `{name}` {problem}"))
+            });
+        // One feature at fault says as much as many.
+        let mut problems: Vec<String> = problems.take(PROBLEMS_MAX).collect();
+        if self.os_features.len() > FEATURES_MAX {
+            problems.push(format!("it has more than {FEATURES_MAX} `os.features`"));
+        }
+        problems.dedup();
+        problems
     }
 
     /// True if it is `unknown/unknown`, which builders write for content that is not an image, such as an attestation.
@@ -299,6 +325,19 @@ impl FromStr for Platform {
             os_features,
             ..Self::new(os, architecture, variant)
         })
+    }
+}
+
+/// Returns the reason why a text is not a word that can be compared and printed.
+fn word_problem(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("is empty")
+    } else if text.len() > WORD_MAX_BYTES {
+        Some("is too long")
+    } else if is_word(text) {
+        None
+    } else {
+        Some("has characters other than letters, digits, `.`, `_` and `-`")
     }
 }
 
@@ -449,6 +488,40 @@ mod tests {
         .map(|text| text.parse().unwrap());
         assert!(any.is_name_of(&one) && any.is_name_of(&other));
         assert!(one.is_name_of(&one) && !one.is_name_of(&other) && !one.is_name_of(&any));
+    }
+
+    #[test]
+    fn problem_names_the_field() {
+        for (json, wanted) in [
+            (
+                r#"{"architecture":"","os":"linux"}"#,
+                "its `architecture` is empty",
+            ),
+            (r#"{"architecture":"amd64","os":""}"#, "its `os` is empty"),
+            (
+                r#"{"architecture":"","os":""}"#,
+                "its `os` is empty, its `architecture` is empty",
+            ),
+            (
+                r#"{"architecture":"arm64","os":"darwin","os.version":"macOS 14"}"#,
+                "its `os.version` has characters other than letters, digits, `.`, `_` and `-`",
+            ),
+            (
+                r#"{"architecture":"unknown","os":"unknown"}"#,
+                "its `os` and `architecture` are `unknown`",
+            ),
+            (
+                r#"{"architecture":"a","os":"b","os.features":["=","<"]}"#,
+                "its `os.features` has characters other than letters, digits, `.`, `_` and `-`",
+            ),
+            (r#"{"architecture":"amd64","os":"linux","variant":""}"#, ""),
+        ] {
+            let platform: Platform = serde_json::from_str(json).unwrap();
+            assert_eq!(platform.problems().join(", "), wanted, "{json}");
+            assert_eq!(platform.is_usable(), wanted.is_empty(), "{json}");
+        }
+        let long = Platform::new("linux", &"a".repeat(65), None);
+        assert_eq!(long.problems(), ["its `architecture` is too long"]);
     }
 
     #[test]

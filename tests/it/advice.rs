@@ -1,6 +1,7 @@
 //! The reason and the hint that a user reads after a registry has refused a request.
 
 use sandbox::{Fault, Kind, Options, Referrers, Trigger};
+use serde_json::json;
 
 use crate::support::{MANIFEST, Outcome, REPOSITORY, World};
 
@@ -20,7 +21,7 @@ fn refused(method: &str, pattern: &str, fault: impl FnOnce(Trigger) -> Fault) ->
 }
 
 /// Returns the answer of a registry in JSON.
-fn json(trigger: Trigger, status: u16, body: &str) -> Fault {
+fn answer(trigger: Trigger, status: u16, body: &str) -> Fault {
     trigger.answer(status, &[("content-type", "application/json")], body)
 }
 
@@ -43,7 +44,7 @@ fn detail_of_an_error_is_shown_after_code_and_message() {
         let body = format!(
             r#"{{"errors": [{{"code": "MANIFEST_INVALID", "message": "manifest invalid", "detail": {detail}}}]}}"#
         );
-        let outcome = refused("PUT", BY_DIGEST, |at| json(at, 400, &body));
+        let outcome = refused("PUT", BY_DIGEST, |at| answer(at, 400, &body));
         outcome.says(&[&format!("answered 400 Bad Request {wanted}")]);
         let reason = wanted.replace('_', "\\_");
         assert!(outcome.summary.contains(&reason), "{}", outcome.summary);
@@ -58,7 +59,7 @@ fn missing_child_is_never_a_missing_repository() {
     );
     // Gitea, and others.
     for status in [404, 400] {
-        let outcome = refused("PUT", BY_DIGEST, |at| json(at, status, &named));
+        let outcome = refused("PUT", BY_DIGEST, |at| answer(at, status, &named));
         outcome.says(&[&format!(
             "does not have `{digest}`, which this manifest refers to"
         )]);
@@ -202,15 +203,15 @@ fn registry_without_docker_media_types_is_explained() {
 
 #[test]
 fn owner_that_does_not_exist_is_named() {
-    let answer = |at: Trigger| at.answer(404, &[("content-type", "text/plain")], "Not found.\n");
+    let bare = |at: Trigger| at.answer(404, &[("content-type", "text/plain")], "Not found.\n");
     let owner = "the owner or organisation `octo-org` exists there";
-    let outcome = refused("PUT", BY_DIGEST, answer);
+    let outcome = refused("PUT", BY_DIGEST, bare);
     outcome.says(&[
         "(Not found.)",
         "check that the repository exists, and that",
         owner,
     ]);
-    let outcome = refused("*", "*/manifests/*", answer);
+    let outcome = refused("*", "*/manifests/*", bare);
     outcome.says(&["(Not found.)", "is the right registry, and that", owner]);
     outcome.does_not_say(&[AGAIN]);
     let outcome = refused("PUT", BY_DIGEST, |at| {
@@ -294,4 +295,28 @@ fn errors(outcome: &Outcome) -> String {
     let lines = outcome.log.lines();
     let errors: Vec<&str> = lines.filter(|line| line.starts_with("::error")).collect();
     errors.join("\n")
+}
+
+#[test]
+fn empty_architecture_is_named() {
+    let world = World::new();
+    let registry = world.registry();
+    for (config, wanted) in [
+        (
+            r#"{"architecture":"","os":"linux"}"#,
+            "its `architecture` is empty",
+        ),
+        (r#"{"architecture":"amd64","os":""}"#, "its `os` is empty"),
+    ] {
+        let digest = registry.push_blob(REPOSITORY, config.as_bytes());
+        let config = json!({
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            "digest": digest, "size": config.len(),
+        });
+        let image =
+            json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []});
+        let image = registry.push_raw(REPOSITORY, None, MANIFEST, image.to_string().as_bytes());
+        let outcome = world.create().input("digests", &image).end_with(2);
+        outcome.says(&[&image, wanted]);
+    }
 }

@@ -60,6 +60,9 @@ pub enum ReferenceError {
     /// The text after `@` is not a digest.
     #[error(transparent)]
     Digest(#[from] super::DigestError),
+    /// No text follows the `@`.
+    #[error("`{0}` has no digest after its `@`")]
+    NoDigest(String),
 }
 
 impl Host {
@@ -238,7 +241,7 @@ impl FromStr for Repository {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        let refused = || ReferenceError::Repository(text.chars().take(300).collect());
+        let refused = || not_a_repository(text);
         let (first, rest) = text.split_once('/').ok_or_else(refused)?;
         // Docker's rule: the first part is a host if it looks like one, else the image is on Docker Hub.
         let looks_like_host = first.contains(['.', ':']) || first == "localhost";
@@ -259,6 +262,11 @@ impl FromStr for Repository {
             Err(refused())
         }
     }
+}
+
+/// Returns the error for a text that is not a repository.
+fn not_a_repository(text: &str) -> ReferenceError {
+    ReferenceError::Repository(text.chars().take(300).collect())
 }
 
 impl FromStr for Tag {
@@ -282,6 +290,9 @@ impl FromStr for ImageReference {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let (named, digest) = match text.split_once('@') {
+            Some((_, "")) => {
+                return Err(ReferenceError::NoDigest(text.chars().take(300).collect()));
+            }
             Some((named, digest)) => (named, Some(digest.parse::<Digest>()?)),
             None => (text, None),
         };

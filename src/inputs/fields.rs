@@ -194,6 +194,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// True if `name` is a folder in the folder that an input names.
+    pub(super) fn is_folder(&self, input: &'static str, name: &str) -> bool {
+        let path = Path::new(self.text(input).unwrap_or_default()).join(name);
+        path.to_str()
+            .is_some_and(|path| (self.files.list)(path).is_ok())
+    }
+
     pub(super) fn record_path(&mut self) -> PathBuf {
         let path = Path::new(self.text("record").unwrap_or("manifest-seal.json"));
         // An absolute path of the container has no meaning in the next step, and root writes the record.

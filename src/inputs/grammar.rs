@@ -54,6 +54,14 @@ pub(super) fn sha256(text: &str) -> Result<Digest, String> {
     })
 }
 
+/// Reads the file name of a digest: its hex digits, alone or after `sha256-` or `sha256:` (SHA-512 likewise).
+pub(super) fn digest_of_file(name: &str) -> Option<Digest> {
+    match name.split_once(['-', ':']) {
+        Some((algorithm, hex)) => format!("{algorithm}:{hex}").parse().ok(),
+        None => Digest::from_hex(name),
+    }
+}
+
 /// Reads a duration: a number and its unit, such as `100ms`, `10s`, `2m`, `1h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let refused = || {
@@ -143,6 +151,26 @@ mod tests {
         let text = "a, b\n# c, d\n\n  #e\n f ,,\n";
         assert_eq!(list(text, Separator::Comma), ["a", "b", "f"]);
         assert_eq!(list(text, Separator::LineOnly), ["a, b", "f ,,"]);
+    }
+
+    #[test]
+    fn file_name_of_a_digest_may_name_its_algorithm() {
+        let (short, long) = ("a".repeat(64), "b".repeat(128));
+        for (name, wanted) in [
+            (short.clone(), Some(format!("sha256:{short}"))),
+            (format!("sha256:{short}"), Some(format!("sha256:{short}"))),
+            (format!("sha256-{short}"), Some(format!("sha256:{short}"))),
+            (format!("sha512-{long}"), Some(format!("sha512:{long}"))),
+            (long.clone(), Some(format!("sha512:{long}"))),
+            (format!("sha512-{short}"), None),
+            (format!("sha256_{short}"), None),
+            (format!("sha256:sha256:{short}"), None),
+            (format!("{short}-"), None),
+            ("sha256-".to_owned(), None),
+        ] {
+            let digest = digest_of_file(&name).map(|digest| digest.to_string());
+            assert_eq!(digest, wanted, "{name}");
+        }
     }
 
     #[test]

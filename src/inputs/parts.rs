@@ -105,13 +105,44 @@ fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
             .map(|digest| (None, digest))
             .map_err(|error: DigestError| error.to_string());
     }
-    let image: ImageReference = token
-        .parse()
-        .map_err(|error: ReferenceError| error.to_string())?;
+    let image: ImageReference = token.parse().map_err(|error| match &error {
+        ReferenceError::NoDigest(_) => format!("{error}: did that job hand its digest over?"),
+        ReferenceError::Digest(_) => format!("`{token}`: {error}"),
+        ReferenceError::Tag(_) | ReferenceError::Repository(_) => error.to_string(),
+    })?;
     match image.reference {
         Some(Reference::Digest(digest)) => Ok((Some(image.repository), digest)),
         Some(Reference::Tag(_)) | None => Err(format!("`{token}` names no digest")),
     }
+}
+
+/// Reads the file names of the folder in `digests-folder`.
+pub(super) fn folder_digests(fields: &mut Fields<'_>) -> Vec<(Option<Repository>, Digest)> {
+    let input = "digests-folder";
+    let names = fields.folder(input).unwrap_or_default();
+    let (mut digests, mut folders) = (Vec::new(), Vec::new());
+    for name in names {
+        if let Some(digest) = grammar::digest_of_file(&name) {
+            digests.push((None, digest));
+        } else if fields.is_folder(input, &name) {
+            folders.push(format!("`{name}`"));
+        } else {
+            fields.refuse(
+                input,
+                format!("the file name `{name}` is not 64 lower-case hex digits (SHA-256), nor 128 (SHA-512), alone or after `sha256-` or `sha512-`"),
+            );
+        }
+    }
+    if !folders.is_empty() {
+        fields.refuse(
+            input,
+            format!(
+                "it contains folders ({}) instead of files: give actions/download-artifact `merge-multiple: true`",
+                folders.join(", ")
+            ),
+        );
+    }
+    digests
 }
 
 pub(super) fn depth(fields: &mut Fields<'_>) -> Depth {

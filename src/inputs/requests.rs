@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::cleanup::{Cleanup, cleanup};
 use super::fields::Fields;
 use super::grammar;
-use super::parts::{annotations, depth, destinations, given, listed_digests, policy, refuse_both};
+use super::parts::{
+    annotations, depth, destinations, folder_digests, given, listed_digests, policy, refuse_both,
+};
 use super::preflight::{Preflight, preflight};
 use super::publish::{Publish, publish};
 use super::repositories::Repositories;
@@ -132,16 +134,7 @@ fn digests(
     repositories: &mut Repositories,
 ) -> Vec<(Option<Repository>, Digest)> {
     let mut digests = listed_digests(fields, repositories);
-    let names = fields.folder("digests-folder");
-    for name in names.iter().flatten() {
-        match Digest::from_hex(name) {
-            Some(digest) => digests.push((None, digest)),
-            None => fields.refuse(
-                "digests-folder",
-                format!("the file name `{name}` is not 64 lower-case hex digits (SHA-256), nor 128 (SHA-512)"),
-            ),
-        }
-    }
+    digests.extend(folder_digests(fields));
     let inputs = ["digests", "digests-folder"];
     let given = inputs.map(|input| fields.text(input).is_some());
     // A refused input was given. Reporting it as missing too would hide the real problem.

@@ -320,3 +320,59 @@ fn empty_architecture_is_named() {
         outcome.says(&[&image, wanted]);
     }
 }
+
+#[test]
+fn digest_that_a_job_lost_is_shown_with_its_entry() {
+    let world = World::new();
+    let entry = format!("{}@", world.image());
+    let digests = format!("{}\n{entry}", world.amd64.digest);
+    let outcome = world.create().input("digests", digests).end_with(2);
+    outcome.says(&[&format!(
+        "`{entry}` has no digest after its `@`: did that job hand its digest over?"
+    )]);
+    let entry = format!("{}@sha256:1", world.image());
+    let outcome = world.create().input("digests", &entry).end_with(2);
+    outcome.says(&[&format!("`{entry}`: `sha256:1` is not a digest")]);
+    assert_eq!(world.writes(), [""; 0]);
+}
+
+#[test]
+fn folder_of_folders_is_explained() {
+    let world = World::new();
+    let hex = |digest: &str| digest.replacen("sha256:", "", 1);
+    let create = world
+        .create()
+        .input("digests", "")
+        .input("digests-folder", "digests");
+    let outcome = create
+        .elsewhere()
+        .file(
+            &format!("digests/digests-linux-amd64/{}", hex(&world.amd64.digest)),
+            "",
+        )
+        .file(
+            &format!("digests/digests-linux-arm64/{}", hex(&world.arm64.digest)),
+            "",
+        )
+        .end_with(2);
+    outcome.says(&[
+        "it contains folders (`digests-linux-amd64`, `digests-linux-arm64`)",
+        "`merge-multiple: true`",
+    ]);
+    create
+        .elsewhere()
+        .file("digests/digest.txt", "")
+        .end_with(2)
+        .says(&["the file name `digest.txt` is not"]);
+    let sealed = create
+        .elsewhere()
+        .file(&format!("digests/{}", world.amd64.digest), "")
+        .file(
+            &format!("digests/{}", world.arm64.digest.replace(':', "-")),
+            "",
+        )
+        .succeed();
+    let platforms = sealed.json("platforms");
+    assert_eq!(platforms["linux/amd64"], world.amd64.digest);
+    assert_eq!(platforms["linux/arm64/v8"], world.arm64.digest);
+}

@@ -57,6 +57,14 @@ pub enum ReferenceError {
         "`{0}` is not a repository (`registry/name`, in lower case, such as `ghcr.io/octo-org/app`)"
     )]
     Repository(String),
+    /// The text is a repository except for its capital letters.
+    #[error("`{text}` is not a repository: its name must be in lower case, `{lower}`")]
+    UpperCase {
+        /// The text.
+        text: String,
+        /// The repository in lower case.
+        lower: String,
+    },
     /// The text after `@` is not a digest.
     #[error(transparent)]
     Digest(#[from] super::DigestError),
@@ -264,8 +272,15 @@ impl FromStr for Repository {
     }
 }
 
-/// Returns the error for a text that is not a repository.
+/// Returns the error for a text that is not a repository, with the name in lower case if that is one.
 fn not_a_repository(text: &str) -> ReferenceError {
+    let lower = text.to_ascii_lowercase();
+    if lower != text && lower.parse::<Repository>().is_ok() {
+        return ReferenceError::UpperCase {
+            text: text.to_owned(),
+            lower,
+        };
+    }
     ReferenceError::Repository(text.chars().take(300).collect())
 }
 

@@ -108,7 +108,9 @@ fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
     let image: ImageReference = token.parse().map_err(|error| match &error {
         ReferenceError::NoDigest(_) => format!("{error}: did that job hand its digest over?"),
         ReferenceError::Digest(_) => format!("`{token}`: {error}"),
-        ReferenceError::Tag(_) | ReferenceError::Repository(_) => error.to_string(),
+        ReferenceError::Tag(_)
+        | ReferenceError::Repository(_)
+        | ReferenceError::UpperCase { .. } => error.to_string(),
     })?;
     match image.reference {
         Some(Reference::Digest(digest)) => Ok((Some(image.repository), digest)),

@@ -376,3 +376,14 @@ fn folder_of_folders_is_explained() {
     assert_eq!(platforms["linux/amd64"], world.amd64.digest);
     assert_eq!(platforms["linux/arm64/v8"], world.arm64.digest);
 }
+
+#[test]
+fn repository_in_upper_case_is_offered_in_lower_case() {
+    let world = World::new();
+    let action = world.create().input("image", "ghcr.io/Octo-Org/App");
+    action.end_with(2).says(&[
+        "input `image`: `ghcr.io/Octo-Org/App` is not a repository: its name must be in lower case, `ghcr.io/octo-org/app`",
+    ]);
+    let action = world.create().input("tags", "ghcr.io/Octo-Org/App:V1");
+    action.end_with(2).says(&["`ghcr.io/octo-org/app`"]);
+}

@@ -4,6 +4,9 @@ use std::str::FromStr;
 
 use crate::domain::{Host, Repository, Secret};
 
+/// The key of Docker Hub in a docker config.
+const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
+
 /// A user name and a password or token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Login {
@@ -128,6 +131,19 @@ impl FromStr for CredentialScope {
 }
 
 impl CredentialScope {
+    /// True if `key` is the spelling that `docker login` writes for this scope: the host, or one address for Docker Hub.
+    pub(super) fn is_exactly(&self, key: &str) -> bool {
+        if self.path.is_empty() {
+            let exact = if self.host.is_docker_hub() {
+                DOCKER_HUB_KEY
+            } else {
+                self.host.as_str()
+            };
+            return key == exact;
+        }
+        key.split_once('/') == Some((self.host.as_str(), &self.path))
+    }
+
     pub(super) fn covers(&self, repository: &Repository) -> bool {
         let below = repository.path().strip_prefix(self.path.as_str());
         self.host == *repository.host()

@@ -1,6 +1,7 @@
 //! Reads docker's `config.json`: the credentials of `docker login` and other tools.
 //!
-//! Source: docker/cli, `cli/config/configfile`; containers-auth.json(5) for entries with a path.
+//! Source: docker/cli, `cli/config/configfile` and `cli/config/credentials/file_store.go`; containers-auth.json(5) for
+//! entries with a path.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ pub(super) struct DockerConfig {
 struct File {
     auths: Option<BTreeMap<String, Option<Auth>>>,
     creds_store: Option<String>,
-    cred_helpers: Option<BTreeMap<String, String>>,
+    cred_helpers: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -46,6 +47,9 @@ struct Auth {
 }
 
 /// Reads a config. Entries whose key is not a registry are skipped: other programs store their own there.
+///
+/// The entries are ordered so that the last one of a scope is used. One registry may have several keys (`ghcr.io`,
+/// `https://ghcr.io/v2/`), and as in docker's file store the exact key is preferred to other spellings.
 pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, CredentialsError> {
     let file: File = serde_json::from_slice(json).map_err(|error| CredentialsError::Malformed {
         origin: origin.to_owned(),
@@ -53,53 +57,56 @@ pub(super) fn read(json: &[u8], origin: &str) -> Result<DockerConfig, Credential
         column: error.column(),
     })?;
     let default_helper = file.creds_store.filter(|name| !name.is_empty());
+    let entry_of = |scope, value| CredentialEntry {
+        scope,
+        value,
+        source: SOURCE,
+    };
     let by_helper = |helper: &str| EntryValue::Helper {
         helper: helper.to_owned(),
         origin: origin.to_owned(),
     };
-    let mut entries: Vec<CredentialEntry> = Vec::new();
-    for (key, auth) in file.auths.unwrap_or_default() {
-        let Ok(scope) = key.parse::<CredentialScope>() else {
+    let (mut entries, mut credentials) = (Vec::new(), Vec::new());
+    for (scope, key, auth) in by_scope(file.auths) {
+        let Some(auth) = auth else {
             continue;
         };
-        let credential =
-            credential(auth.unwrap_or_default()).map_err(|()| CredentialsError::Auth {
-                origin: origin.to_owned(),
-                key: key.clone(),
-            })?;
-        // An empty entry is docker's mark that the credential store has this host's credentials.
-        let value = credential
-            .map(EntryValue::Credential)
-            .or(default_helper.as_deref().map(by_helper));
-        if let Some(value) = value {
-            entries.push(CredentialEntry {
-                scope,
-                value,
-                source: SOURCE,
-            });
+        let credential = credential(auth).map_err(|()| CredentialsError::Auth {
+            origin: origin.to_owned(),
+            key,
+        })?;
+        match (credential, &default_helper) {
+            (Some(credential), _) => {
+                credentials.push(entry_of(scope, EntryValue::Credential(credential)));
+            }
+            // An empty entry is docker's mark that the credential store has this host's credentials.
+            (None, Some(helper)) => entries.push(entry_of(scope, by_helper(helper))),
+            (None, None) => {}
         }
     }
-    for (key, helper) in file.cred_helpers.unwrap_or_default() {
-        let Ok(scope) = key.parse::<CredentialScope>() else {
-            continue;
-        };
-        // Docker prefers the helper to the file. The helper is not installed here, so the file is used first.
-        let is_known = entries
-            .iter()
-            .any(|entry| entry.scope == scope && matches!(entry.value, EntryValue::Credential(_)));
-        if !is_known && !helper.is_empty() {
-            entries.retain(|entry| entry.scope != scope);
-            entries.push(CredentialEntry {
-                scope,
-                value: by_helper(&helper),
-                source: SOURCE,
-            });
+    for (scope, _, helper) in by_scope(file.cred_helpers) {
+        // A host without a helper of its own (`null` or empty) is in the file, not in the default store.
+        entries.retain(|entry| entry.scope != scope);
+        if let Some(helper) = helper.filter(|helper| !helper.is_empty()) {
+            entries.push(entry_of(scope, by_helper(&helper)));
         }
     }
+    // Docker prefers a helper to the file. The helper is not installed here, so the file is used first.
+    entries.extend(credentials);
     Ok(DockerConfig {
         entries,
         default_helper,
     })
+}
+
+/// Returns the values whose key is a registry, with the scope and the key. Values under an exact key are last.
+fn by_scope<T>(values: Option<BTreeMap<String, T>>) -> Vec<(CredentialScope, String, T)> {
+    let values = values.into_iter().flatten();
+    let mut scoped: Vec<_> = values
+        .filter_map(|(key, value)| Some((key.parse::<CredentialScope>().ok()?, key, value)))
+        .collect();
+    scoped.sort_by_key(|(scope, key, _)| scope.is_exactly(key));
+    scoped
 }
 
 /// Returns the credential of one entry, or `None` for an empty one.
@@ -120,7 +127,9 @@ fn credential(auth: Auth) -> Result<Option<Credential>, ()> {
 }
 
 fn decode(encoded: &str) -> Option<Login> {
-    let text = String::from_utf8(BASE64.decode(encoded.trim()).ok()?).ok()?;
+    // Go's decoder ignores line ends, and programs that write the file wrap long lines.
+    let encoded = encoded.trim().replace(['\r', '\n'], "");
+    let text = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
     let (username, password) = text.split_once(':')?;
     Some(Login {
         username: username.to_owned(),
@@ -131,8 +140,144 @@ fn decode(encoded: &str) -> Option<Login> {
 
 #[cfg(test)]
 mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+    use serde_json::json;
+
     use super::super::{Credentials, credential::HelperNeeded};
     use super::*;
+
+    /// A repository, docker's key for its registry, and other spellings of that key.
+    const SPELLINGS: [(&str, [&str; 4]); 3] = [
+        (
+            "ghcr.io/o/r",
+            [
+                "ghcr.io",
+                "https://ghcr.io",
+                "http://ghcr.io/",
+                "https://ghcr.io/v2/",
+            ],
+        ),
+        (
+            "r.test:5000/r",
+            [
+                "r.test:5000",
+                "https://r.test:5000/v1/",
+                "R.test:5000",
+                "r.test:5000/",
+            ],
+        ),
+        (
+            "o/r",
+            [
+                "https://index.docker.io/v1/",
+                "docker.io",
+                "index.docker.io",
+                "https://registry-1.docker.io",
+            ],
+        ),
+    ];
+
+    /// The value of one key in `auths`.
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum WrittenAuth {
+        Null,
+        Empty,
+        /// A login whose user name is the key without `:`. Its base64 has this line end after each such number of letters.
+        Wrapped(&'static str, usize),
+    }
+
+    impl WrittenAuth {
+        fn json(self, key: &str) -> String {
+            match self {
+                Self::Null => "null".to_owned(),
+                Self::Empty => "{}".to_owned(),
+                Self::Wrapped(line_end, width) => {
+                    let encoded = STANDARD.encode(format!("{}:p", user_of(key)));
+                    let lines: Vec<_> = encoded.as_bytes().chunks(width).collect();
+                    let encoded = String::from_utf8(lines.join(line_end.as_bytes())).unwrap();
+                    json!({ "auth": encoded }).to_string()
+                }
+            }
+        }
+    }
+
+    fn user_of(key: &str) -> String {
+        key.replace(':', "_")
+    }
+
+    /// Writes an object with its keys in this order.
+    fn object<'a>(entries: impl Iterator<Item = (&'a str, String)>) -> String {
+        let entries: Vec<String> = entries
+            .map(|(key, value)| format!("{}:{value}", json!(key)))
+            .collect();
+        format!("{{{}}}", entries.join(","))
+    }
+
+    fn written_auth() -> impl Strategy<Value = WrittenAuth> {
+        let wrapped = (select(&["\n", "\r\n", "\r"][..]), 1..80_usize);
+        prop_oneof![
+            Just(WrittenAuth::Null),
+            Just(WrittenAuth::Empty),
+            wrapped.prop_map(|(line_end, width)| WrittenAuth::Wrapped(line_end, width)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn exact_key_wins_in_any_order_and_null_is_no_entry(
+            (repository, keys) in select(&SPELLINGS[..]),
+            order in Just([0, 1, 2, 3]).prop_shuffle(),
+            auths in vec(option::of(written_auth()), 4),
+            helpers in vec(option::of(select(&["null", "\"\"", "\"own\""][..])), 4),
+            store in select(&["null", "\"\"", "\"desktop\""][..]),
+        ) {
+            let auth_of = |at: usize| Some((keys[at], auths[at]?.json(keys[at])));
+            let helper_of = |at: usize| Some((keys[at], helpers[at]?.to_owned()));
+            let config = |order: &[usize]| {
+                let (auths, helpers) = (order.iter().copied(), order.iter().copied());
+                let auths = object(auths.filter_map(auth_of));
+                let helpers = object(helpers.filter_map(helper_of));
+                // An empty object and `null` have the same meaning.
+                let [auths, helpers] = [auths, helpers].map(|written| match written.as_str() {
+                    "{}" => "null".to_owned(),
+                    _ => written,
+                });
+                format!(r#"{{"credHelpers":{helpers},"credsStore":{store},"auths":{auths}}}"#)
+            };
+            let read = |order: &[usize]| match found(&config(order), repository) {
+                Ok(Some(Credential::Login(login))) => format!("login {}", login.username),
+                Ok(Some(Credential::IdentityToken(_))) => "a token".to_owned(),
+                Ok(None) => "none".to_owned(),
+                Err(needed) => format!("helper {}", needed.helper),
+            };
+            let is_login = |at: &usize| matches!(auths[*at], Some(WrittenAuth::Wrapped(..)));
+            let login = |at: usize| format!("login {}", user_of(keys[at]));
+            let own_helper = helpers[0].or_else(|| helpers.iter().flatten().next().copied());
+            let wanted = if is_login(&0) {
+                vec![login(0)]
+            } else if order.iter().any(is_login) {
+                order.iter().copied().filter(is_login).map(login).collect()
+            } else if helpers[0].is_none() && own_helper.is_some() {
+                // Docker would not read these keys: each of them may count.
+                let each = helpers.iter().flatten();
+                each.map(|helper| if *helper == "\"own\"" { "helper own" } else { "none" }.to_owned()).collect()
+            } else {
+                let is_marked = auths.contains(&Some(WrittenAuth::Empty));
+                vec![match own_helper {
+                    Some("\"own\"") => "helper own",
+                    None if is_marked && store == "\"desktop\"" => "helper desktop",
+                    Some(_) | None => "none",
+                }.to_owned()]
+            };
+            let result = read(&order);
+            prop_assert!(wanted.contains(&result), "{result}, not {wanted:?}: {}", config(&order));
+            prop_assert_eq!(result, read(&[0, 1, 2, 3]));
+        }
+    }
 
     fn found(config: &str, repository: &str) -> Result<Option<Credential>, HelperNeeded> {
         let mut credentials = Credentials::new();
@@ -172,6 +317,19 @@ mod tests {
     }
 
     #[test]
+    fn exact_key_is_preferred_to_other_spellings() {
+        let config = r#"{"auths":{
+            "ghcr.io":{"username":"exact","password":""},
+            "https://ghcr.io":{"username":"other","password":""},
+            "ghcr.io/org":{"username":"exact","password":""},
+            "https://ghcr.io/org/":{"username":"other","password":""}}}"#;
+        for repository in ["ghcr.io/o/r", "ghcr.io/org/r"] {
+            let found = found(config, repository).unwrap();
+            assert_eq!(found, Some(login("exact", "")), "{repository}");
+        }
+    }
+
+    #[test]
     fn path_of_an_entry_narrows_it() {
         let config = r#"{"auths":{
             "ghcr.io":{"username":"all","password":""},
@@ -208,6 +366,9 @@ mod tests {
             r#"{"auths":null}"#,
             r#"{"auths":{"ghcr.io":null}}"#,
             r#"{"auths":{"ghcr.io":{}},"credsStore":""}"#,
+            r#"{"auths":{"ghcr.io":{}},"credsStore":null,"credHelpers":{"ghcr.io":null}}"#,
+            r#"{"auths":{"ghcr.io":null},"credsStore":"desktop","credHelpers":null}"#,
+            r#"{"auths":{"ghcr.io":{}},"credsStore":"desktop","credHelpers":{"ghcr.io":null}}"#,
         ] {
             assert_eq!(found(config, "ghcr.io/o/r").unwrap(), None, "{config}");
         }

@@ -7,10 +7,11 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::CommandError;
 use super::present::manifest_present;
 use super::read_once::ReadOnce;
+use super::subjects::{TagUse, find_image};
 use crate::context::{Context, DEPTH_MAX, ImageError, REQUESTS_PARALLEL, TOTAL_MAX};
 use crate::domain::{
-    Descriptor, Digest, ImageConfig, Manifest, ManifestKind, MediaType, Platform, Reference,
-    Repository,
+    Descriptor, Digest, ImageConfig, ImageReference, Manifest, ManifestKind, MediaType, Platform,
+    Reference, Repository,
 };
 use crate::inputs::Given;
 use crate::plan::{Attestation, Resolved, StatedImage, Vouched, listed};
@@ -32,7 +33,7 @@ pub(super) struct Resolution {
     pub inside: BTreeMap<Digest, Vec<Vouched<Descriptor>>>,
 }
 
-/// Resolves every digest at its registry. Children that other jobs just pushed may not be visible yet. So an absent one
+/// Resolves every digest and tag at its registry. Children that other jobs just pushed may not be visible yet. So an absent one
 /// is requested again, as the retry policy says, and then in the other repositories in `sources`.
 pub(super) async fn resolve_all(
     context: &Context,
@@ -51,7 +52,13 @@ pub(super) async fn resolve_all(
         children: ReadOnce::default(),
         attestations: ReadOnce::default(),
     };
-    let inputs = digests.iter().map(|given| reader.resolve(given));
+    let named = digests.iter().map(|given| named_digest(context, given));
+    let named = stream::iter(named).buffered(REQUESTS_PARALLEL);
+    let mut named: Vec<SoughtChild> = named.try_collect().await?;
+    // Two tags may point to one digest, or a tag to a digest that is also given.
+    let mut seen = BTreeSet::new();
+    named.retain(|(digest, _)| seen.insert(digest.clone()));
+    let inputs = named.iter().map(|input| reader.resolve(input));
     let mut inputs = stream::iter(inputs).buffered(REQUESTS_PARALLEL);
     while let Some((resolved, found, left_out)) = inputs.try_next().await? {
         resolution.left_out.extend(left_out);
@@ -73,6 +80,22 @@ pub(super) async fn resolve_all(
 /// A manifest that was read, and its repository.
 type LocatedManifest = (Vouched<Descriptor>, Repository);
 
+/// Returns the digest that an input names. A tag is resolved once: all later reads are by the digest that it has now.
+async fn named_digest(context: &Context, given: &Given) -> Result<SoughtChild, CommandError> {
+    let repository = given.repository().clone();
+    if let Some(digest) = Vouched::given(given) {
+        return Ok((digest, repository));
+    }
+    let image = ImageReference {
+        repository: repository.clone(),
+        reference: Some(given.reference().clone()),
+    };
+    let manifest = find_image(context, &image, TagUse::Approves).await?;
+    let missing = || ImageError::MissingImage(Box::new(image));
+    let digest = Vouched::resolved(&manifest, given).ok_or_else(missing)?;
+    Ok((digest, repository))
+}
+
 /// A digest to read, and its most likely repository: that of the manifest that lists it. An input names the digest, or
 /// an index that contains it.
 type SoughtChild = (Vouched<Digest>, Repository);
@@ -91,9 +114,8 @@ impl ChildReader<'_> {
     /// warnings.
     async fn resolve(
         &self,
-        given: &Given,
+        (input, repository): &SoughtChild,
     ) -> Result<(Resolved, Vec<LocatedManifest>, Vec<String>), CommandError> {
-        let input = Vouched::given(given);
         let mut resolved = Resolved {
             input: input.clone(),
             leaves: Vec::new(),
@@ -104,11 +126,11 @@ impl ChildReader<'_> {
         // The platforms under which indexes list each child.
         let mut claims: BTreeMap<Digest, BTreeSet<Option<Platform>>> = BTreeMap::new();
         let mut seen = BTreeSet::from([input.clone()]);
-        let mut level = vec![(input.clone(), given.repository().clone())];
+        let mut level = vec![(input.clone(), repository.clone())];
         for _ in 0..DEPTH_MAX {
             let reads = level.iter().map(async |wanted| {
                 let read = self.read(wanted).await;
-                read.map_err(|error| error.listed_by(&wanted.0, &input))
+                read.map_err(|error| error.listed_by(&wanted.0, input))
             });
             let mut reads = stream::iter(reads).buffered(REQUESTS_PARALLEL);
             let mut next = Vec::new();
@@ -142,7 +164,7 @@ impl ChildReader<'_> {
                 let count = seen.len() - 1 + attesting.len();
                 if count > TOTAL_MAX {
                     return Err(ImageError::OddIndex {
-                        digest: Digest::clone(&input),
+                        digest: Digest::clone(input),
                         children: count,
                     }
                     .into());
@@ -166,7 +188,7 @@ impl ChildReader<'_> {
             level = next;
         }
         Err(ImageError::TooDeep {
-            digest: input.into_content(),
+            digest: Digest::clone(input),
             limit: DEPTH_MAX,
         }
         .into())

@@ -7,8 +7,7 @@ use super::grammar::{self, Separator};
 use super::repositories::Repositories;
 use super::values::{Depth, Given, PolicyInputs};
 use crate::domain::{
-    Digest, DigestError, FullTag, GithubClaims, ImageReference, Reference, ReferenceError,
-    Repository,
+    DigestError, FullTag, GithubClaims, ImageReference, Reference, ReferenceError, Repository,
 };
 
 /// Reads both lists of tags, for commands whose other inputs name no repository.
@@ -52,15 +51,22 @@ pub(super) fn destinations(
     destinations
 }
 
-/// Returns the digests with their repositories, each digest once.
-pub(super) fn given(digests: Vec<(Option<Repository>, Digest)>, home: &Repository) -> Vec<Given> {
+/// Returns the digests and tags with their repositories, each digest and each full tag once.
+pub(super) fn given(
+    references: Vec<(Option<Repository>, Reference)>,
+    home: &Repository,
+) -> Vec<Given> {
     let mut seen = BTreeSet::new();
-    let new = digests
-        .into_iter()
-        .filter(|(_, digest)| seen.insert(digest.clone()));
-    new.map(|(repository, digest)| Given {
+    let all = references.into_iter().map(|(repository, reference)| Given {
         repository: repository.unwrap_or_else(|| home.clone()),
-        digest,
+        reference,
+    });
+    all.filter(|given| {
+        let tagged_in = match &given.reference {
+            Reference::Tag(_) => Some(given.repository.clone()),
+            Reference::Digest(_) => None,
+        };
+        seen.insert((tagged_in, given.reference.clone()))
     })
     .collect()
 }
@@ -78,19 +84,19 @@ pub(super) fn annotations(fields: &mut Fields<'_>) -> BTreeMap<String, String> {
     }
 }
 
-/// Reads the digests in `digests`, in the given order, with their repositories if named.
+/// Reads the digests and tags in `digests`, in the given order, with their repositories if named.
 pub(super) fn listed_digests(
     fields: &mut Fields<'_>,
     repositories: &mut Repositories,
-) -> Vec<(Option<Repository>, Digest)> {
+) -> Vec<(Option<Repository>, Reference)> {
     let mut digests = Vec::new();
     for token in grammar::list(fields.text("digests").unwrap_or_default(), Separator::Comma) {
-        match digest(token) {
-            Ok((repository, digest)) => {
+        match digest_or_tag(token) {
+            Ok((repository, reference)) => {
                 if let Some(named) = &repository {
                     repositories.add(named);
                 }
-                digests.push((repository, digest));
+                digests.push((repository, reference));
             }
             Err(problem) => fields.refuse("digests", problem),
         }
@@ -98,11 +104,12 @@ pub(super) fn listed_digests(
     digests
 }
 
-fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
-    if !token.contains('@') {
+/// Reads a digest, or a full reference with a digest or a tag. A bare tag is none: it is easily mistaken for a digest.
+fn digest_or_tag(token: &str) -> Result<(Option<Repository>, Reference), String> {
+    if !token.contains(['@', '/']) {
         let digest = token.parse();
         return digest
-            .map(|digest| (None, digest))
+            .map(|digest| (None, Reference::Digest(digest)))
             .map_err(|error: DigestError| error.to_string());
     }
     let image: ImageReference = token.parse().map_err(|error| match &error {
@@ -113,19 +120,19 @@ fn digest(token: &str) -> Result<(Option<Repository>, Digest), String> {
         | ReferenceError::UpperCase { .. } => error.to_string(),
     })?;
     match image.reference {
-        Some(Reference::Digest(digest)) => Ok((Some(image.repository), digest)),
-        Some(Reference::Tag(_)) | None => Err(format!("`{token}` names no digest")),
+        Some(reference) => Ok((Some(image.repository), reference)),
+        None => Err(format!("`{token}` names no digest and no tag")),
     }
 }
 
 /// Reads the file names of the folder in `digests-folder`.
-pub(super) fn folder_digests(fields: &mut Fields<'_>) -> Vec<(Option<Repository>, Digest)> {
+pub(super) fn folder_digests(fields: &mut Fields<'_>) -> Vec<(Option<Repository>, Reference)> {
     let input = "digests-folder";
     let names = fields.folder(input).unwrap_or_default();
     let (mut digests, mut folders) = (Vec::new(), Vec::new());
     for name in names {
         if let Some(digest) = grammar::digest_of_file(&name) {
-            digests.push((None, digest));
+            digests.push((None, Reference::Digest(digest)));
         } else if fields.is_folder(input, &name) {
             folders.push(format!("`{name}`"));
         } else {

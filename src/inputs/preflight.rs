@@ -13,7 +13,7 @@ use crate::domain::{FullTag, Repository};
 pub struct Preflight {
     /// The tags to check, each once; never empty.
     pub tags: Vec<FullTag>,
-    /// The digests that the tags must get, if already known.
+    /// The parts of the index that the tags must get, if already known.
     pub digests: Vec<Given>,
     /// The annotations of the index that the tags must get.
     pub annotations: BTreeMap<String, String>,

@@ -15,7 +15,7 @@ use super::values::{
     Command, Formats, IndexType, Named, OnSigningFailure, Order, Seal, Sign, Signing, Subjects,
     Verify,
 };
-use crate::domain::{Digest, ImageReference, Repository};
+use crate::domain::{ImageReference, Reference, Repository};
 
 /// The work to do, with all its parameters.
 #[derive(Debug)]
@@ -128,11 +128,11 @@ fn untagged(fields: &Fields<'_>) -> bool {
     fields.text("tags").is_none() && fields.text("moving-tags").is_none()
 }
 
-/// Reads the digests of the index's parts.
+/// Reads the digests of the index's parts, or the tags that name them.
 fn digests(
     fields: &mut Fields<'_>,
     repositories: &mut Repositories,
-) -> Vec<(Option<Repository>, Digest)> {
+) -> Vec<(Option<Repository>, Reference)> {
     let mut digests = listed_digests(fields, repositories);
     digests.extend(folder_digests(fields));
     let inputs = ["digests", "digests-folder"];

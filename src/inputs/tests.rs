@@ -1,6 +1,7 @@
 //! The texts that the inputs accept and refuse, from a workflow author's view.
 
 use super::*;
+use crate::domain::Reference;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -54,7 +55,7 @@ fn digests_are_a_set() {
     ]);
     let given = Given {
         repository: "ghcr.io/o/r".parse().unwrap(),
-        digest: DIGEST.parse().unwrap(),
+        reference: Reference::Digest(DIGEST.parse().unwrap()),
     };
     assert_eq!(seal.digests, [given]);
     assert!(seal.signing.is_some());
@@ -213,6 +214,49 @@ fn empty_strings_are_not_given() {
 }
 
 #[test]
+fn digests_may_be_full_tags() {
+    let digests =
+        format!("ghcr.io/o/r:v1\nquay.io/x/y:v1, ghcr.io/o/r:v1\nquay.io/x/y:v1@{DIGEST}");
+    let read = |command| {
+        let inputs = [
+            ("command", command),
+            ("tags", "ghcr.io/o/r:v2"),
+            ("digests", digests.as_str()),
+        ];
+        parse(&inputs).unwrap().request
+    };
+    for request in ["create", "preflight"].map(read) {
+        let (given, sources) = match request {
+            Request::Seal(seal) => (seal.digests, seal.sources),
+            Request::Preflight(preflight) => (preflight.digests, preflight.sources),
+            other @ (Request::Sign(_)
+            | Request::Verify(_)
+            | Request::Publish(_)
+            | Request::Cleanup(_)) => panic!("{other:?}"),
+        };
+        let references: Vec<_> = given
+            .iter()
+            .map(|given| {
+                (
+                    given.repository().to_string(),
+                    given.reference().to_string(),
+                )
+            })
+            .collect();
+        let named =
+            |repository: &str, reference: &str| (repository.to_owned(), reference.to_owned());
+        let wanted = [
+            named("ghcr.io/o/r", "v1"),
+            named("quay.io/x/y", "v1"),
+            named("quay.io/x/y", DIGEST),
+        ];
+        assert_eq!(references, wanted);
+        let sources: Vec<_> = sources.iter().map(ToString::to_string).collect();
+        assert_eq!(sources, ["ghcr.io/o/r", "quay.io/x/y"]);
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
     // For an unknown command no required inputs are known.
     let wrong = [
@@ -220,9 +264,11 @@ fn what_is_wrong_is_said_once_and_nothing_follows_from_it() {
         ("digests", "sha256:1", "`sha256:1` is not a digest"),
         (
             "digests",
-            "ghcr.io/o/r:v1",
-            "`ghcr.io/o/r:v1` is not a digest",
+            "ghcr.io/o/r",
+            "`ghcr.io/o/r` names no digest and no tag",
         ),
+        ("digests", "r:v1", "`r:v1` is not a digest"),
+        ("digests", "ghcr.io/o/r:.1", "`.1` is not a tag"),
         ("digests-folder", "nowhere", "could not list `nowhere`"),
     ];
     for (input, text, problem) in wrong {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::{
-    Digest, FullTag, GithubClaims, ImageReference, Matcher, Platform, Repository, SignatureFormat,
+    FullTag, GithubClaims, ImageReference, Matcher, Platform, Reference, Repository,
+    SignatureFormat,
 };
 
 /// The input `command`.
@@ -51,11 +52,12 @@ pub struct Seal {
     pub order: Order,
 }
 
-/// One of the digests that form an index. Only inputs create one: they vouch for the digest.
+/// One of the parts that form an index, named by its digest or by a tag. Only inputs create one: they vouch for the
+/// digest, or for the digest that the tag has when a run resolves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     pub(super) repository: Repository,
-    pub(super) digest: Digest,
+    pub(super) reference: Reference,
 }
 
 /// A value that an input names. Only inputs create one: they vouch for the value.
@@ -79,16 +81,25 @@ impl<T> std::ops::Deref for Named<T> {
 }
 
 impl Given {
-    /// Returns the repository that is given for the digest.
+    /// Makes a part that no input names.
+    #[cfg(test)]
+    pub(crate) fn invented(repository: Repository, reference: Reference) -> Self {
+        Self {
+            repository,
+            reference,
+        }
+    }
+
+    /// Returns the repository that is given for the part.
     #[must_use]
     pub fn repository(&self) -> &Repository {
         &self.repository
     }
 
-    /// Returns the digest.
+    /// Returns the digest or the tag.
     #[must_use]
-    pub fn digest(&self) -> &Digest {
-        &self.digest
+    pub fn reference(&self) -> &Reference {
+        &self.reference
     }
 }
 

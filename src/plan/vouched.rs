@@ -38,19 +38,21 @@ use crate::sigstore::Verified;
 /// An input vouches for the digest that it names, and only the parser of inputs decides what an input names:
 ///
 /// ```compile_fail,E0451
-/// use manifest_seal::domain::{Digest, Repository};
+/// use manifest_seal::domain::{Digest, Reference, Repository};
 /// use manifest_seal::inputs::Given;
 ///
 /// let repository: Repository = "ghcr.io/o/r".parse().unwrap();
-/// let given = Given { repository, digest: Digest::of(b"observed") };
+/// let reference = Reference::Digest(Digest::of(b"observed"));
+/// let given = Given { repository, reference };
 /// ```
 ///
 /// ```
-/// use manifest_seal::domain::{Digest, Repository};
+/// use manifest_seal::domain::{Digest, Reference, Repository};
 /// use manifest_seal::inputs::Given;
 ///
 /// let repository: Repository = "ghcr.io/o/r".parse().unwrap();
-/// let given: Option<(Given, Digest)> = None;
+/// let reference = Reference::Digest(Digest::of(b"observed"));
+/// let given: Option<(Given, Reference)> = None;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Vouched<T> {
@@ -111,13 +113,30 @@ impl<T> Vouched<T> {
 }
 
 impl Vouched<Digest> {
-    /// The digest that an input names.
+    /// The digest that an input names; `None` if it names a tag.
     #[must_use]
-    pub fn given(given: &Given) -> Self {
-        Self {
-            content: given.digest().clone(),
-            by: Voucher::Input,
+    pub fn given(given: &Given) -> Option<Self> {
+        match given.reference() {
+            Reference::Digest(digest) => Some(Self {
+                content: digest.clone(),
+                by: Voucher::Input,
+            }),
+            Reference::Tag(_) => None,
         }
+    }
+
+    /// The digest of the manifest that an input names by its digest or by a tag. For a tag, the caller guarantees that
+    /// the manifest is its content. `None` if the digest differs.
+    #[must_use]
+    pub fn resolved(manifest: &Manifest, given: &Given) -> Option<Self> {
+        let is_it = match given.reference() {
+            Reference::Digest(digest) => digest == manifest.digest(),
+            Reference::Tag(_) => true,
+        };
+        is_it.then(|| Self {
+            content: manifest.digest().clone(),
+            by: Voucher::Input,
+        })
     }
 
     /// Returns the manifest with this digest as vouched content; `None` for any other digest.

@@ -81,6 +81,7 @@ mod sign;
 mod sigstore_connections;
 mod strict_signatures;
 mod surroundings;
+mod tagged_digests;
 mod tags;
 mod tags_without_manifest;
 mod tokens;

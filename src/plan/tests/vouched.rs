@@ -1,7 +1,8 @@
 //! The content that each voucher vouches for: what it names, and nothing else.
 
 use super::*;
-use crate::inputs::{Named, PublishSource};
+use crate::domain::Reference;
+use crate::inputs::{Given, Named, PublishSource};
 use crate::record::{
     ImageRecord, Loaded, PlatformRecord, Record, TagRecord, TagState, VouchedRecord,
 };
@@ -53,6 +54,21 @@ fn input_vouches_for_the_digest_that_it_names_and_a_tag_for_what_it_holds() {
     let (name, path) = ("x".to_owned(), "x".into());
     let record = Named::invented(PublishSource::Record { name, path });
     assert!(Vouched::at_source(is_it.clone(), &record).is_none());
+}
+
+#[test]
+fn part_vouches_for_its_digest_and_a_tag_for_the_digest_that_it_is_resolved_to() {
+    let (is_it, other) = (manifest(1), manifest(2));
+    let part = |reference| Given::invented("ghcr.io/o/r".parse().unwrap(), reference);
+    let by_digest = part(Reference::Digest(is_it.digest().clone()));
+    let by_tag = part(Reference::Tag("v1".parse().unwrap()));
+    let given = |part| Vouched::given(part).map(Vouched::into_content);
+    assert_eq!(given(&by_digest).as_ref(), Some(is_it.digest()));
+    assert_eq!(given(&by_tag), None);
+    let resolved = |held, part| Vouched::resolved(held, part).map(Vouched::into_content);
+    assert_eq!(resolved(&is_it, &by_digest).as_ref(), Some(is_it.digest()));
+    assert_eq!(resolved(&other, &by_digest), None);
+    assert_eq!(resolved(&other, &by_tag).as_ref(), Some(other.digest()));
 }
 
 #[test]

@@ -158,6 +158,7 @@ fn verdict(error: &CommandError) -> Diagnosis {
         }
         CommandError::Preflight(error) => preflight_verdict(error),
         CommandError::Assemble(error) => assemble_verdict(error),
+        CommandError::Layout(error @ LayoutError::Incomplete { .. }) => layout_code(error).with_cure("write all platforms to the folder: `docker pull --platform …` for each of them, then `docker save` without `--platform`; or push the images that are there, and make an index of them with `seal`"),
         CommandError::Layout(error) => layout_code(error).without_cure(),
         CommandError::Refused(refused)
             if refused
@@ -324,9 +325,11 @@ fn assemble_verdict(error: &AssembleError) -> Diagnosis {
 fn layout_code(error: &LayoutError) -> ExitCode {
     match error {
         LayoutError::NoLayout { .. }
+        | LayoutError::Archive(_)
         | LayoutError::NoImage { .. }
         | LayoutError::ManyImages { .. } => ExitCode::Inputs,
-        LayoutError::Unreadable { .. }
+        LayoutError::Incomplete { .. }
+        | LayoutError::Unreadable { .. }
         | LayoutError::NoFile(_)
         | LayoutError::TooLong { .. }
         | LayoutError::TooMany { .. }

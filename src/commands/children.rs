@@ -54,10 +54,7 @@ pub(super) async fn resolve_all(
     };
     let named = digests.iter().map(|given| named_digest(context, given));
     let named = stream::iter(named).buffered(REQUESTS_PARALLEL);
-    let mut named: Vec<SoughtChild> = named.try_collect().await?;
-    // Two tags may point to one digest, or a tag to a digest that is also given.
-    let mut seen = BTreeSet::new();
-    named.retain(|(digest, _)| seen.insert(digest.clone()));
+    let named: Vec<SoughtChild> = named.try_collect().await?;
     let inputs = named.iter().map(|input| reader.resolve(input));
     let mut inputs = stream::iter(inputs).buffered(REQUESTS_PARALLEL);
     while let Some((resolved, found, left_out)) = inputs.try_next().await? {

@@ -354,7 +354,10 @@ impl<'a> PublishSteps<'a, '_> {
             pending_settles,
             check,
         };
-        failure.map_or(Ok(copied), Err)
+        match failure {
+            None => Ok(copied),
+            Some(error) => Err(self.found.name_missing_images(error)),
+        }
     }
 
     /// Copies the images and their referrers to one destination. Each starts when its digest is known.

@@ -47,6 +47,26 @@ impl FoundImages {
         copies.collect()
     }
 
+    /// Replaces the error for content that no source has, if a folder has an index without that part. The new error names
+    /// everything that the folder lacks.
+    pub(crate) fn name_missing_images(&self, error: CommandError) -> CommandError {
+        let CommandError::Image(ImageError::NotAtSource { digest, parent, .. }) = &error else {
+            return error;
+        };
+        let folders = self.sources.iter().filter_map(|known| match &known.source {
+            Source::Layout(layout) => Some(layout),
+            Source::Repository(_) => None,
+        });
+        let mut incomplete = folders.flat_map(|layout| {
+            let images = self.images.iter();
+            images.filter_map(move |image| layout.incomplete(image, digest, parent.as_ref()))
+        });
+        match incomplete.next() {
+            Some(incomplete) => incomplete.into(),
+            None => error,
+        }
+    }
+
     /// Checks that it is clear which image gets the tags: the only image, or the only index.
     pub(crate) fn check_taggable(&self) -> Result<(), CommandError> {
         let is_index = |image: &&Vouched<Manifest>| image.media_type().is_index();

@@ -216,7 +216,10 @@ impl SourceGate<'_> {
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
-        Err(first_error.map_or_else(|| missing().into(), CommandError::from))
+        Err(first_error.map_or_else(
+            || self.found.name_missing_images(missing().into()),
+            CommandError::from,
+        ))
     }
 
     fn name(&self) -> String {

@@ -85,6 +85,11 @@ impl Source {
         }
     }
 
+    /// True if content that is absent now may be there at the next try.
+    pub(crate) fn may_change(&self) -> bool {
+        matches!(self, Self::Repository(_))
+    }
+
     /// Returns the manifest `digest`, or `None` if it is not there.
     pub(crate) async fn manifest(
         &self,

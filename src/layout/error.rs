@@ -15,6 +15,21 @@ pub enum LayoutError {
         /// The reason.
         why: String,
     },
+    /// The place of the folder is a file.
+    #[error(
+        "`{0}` is a file, not a folder; an archive must be unpacked: `mkdir FOLDER && tar -xf ARCHIVE -C FOLDER`, then give `oci:FOLDER`"
+    )]
+    Archive(String),
+    /// An index is there without some of its images.
+    #[error("`{folder}` lacks images of the index `{index}`: {}", .missing.join(", "))]
+    Incomplete {
+        /// The folder.
+        folder: String,
+        /// The index.
+        index: Digest,
+        /// The platforms and digests of the missing images.
+        missing: Vec<String>,
+    },
     /// A file cannot be read.
     #[error("could not read `{path}`")]
     Unreadable {
@@ -83,19 +98,21 @@ pub enum LayoutError {
 const IMAGES_SHOWN: usize = 20;
 
 fn names_text(images: &[String]) -> String {
-    let mut shown: Vec<String> = images
-        .iter()
-        .take(IMAGES_SHOWN)
-        .map(|image| format!("`{image}`"))
-        .collect();
-    if images.len() > shown.len() {
-        shown.push(format!("and {} more", images.len() - shown.len()));
+    if images.is_empty() {
+        return "; it has none".to_owned();
     }
-    if shown.is_empty() {
-        "; it has none".to_owned()
-    } else {
-        format!("; it has {}", shown.join(", "))
+    let images = images.iter().map(|image| format!("`{image}`"));
+    format!("; it has {}", first_of(images).join(", "))
+}
+
+/// Returns the first of `texts`, and the number of the others.
+pub(super) fn first_of(texts: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let more = texts.len().saturating_sub(IMAGES_SHOWN);
+    let mut shown: Vec<String> = texts.take(IMAGES_SHOWN).collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
     }
+    shown
 }
 
 impl LayoutError {
@@ -105,6 +122,8 @@ impl LayoutError {
         match self {
             Self::TooLong { .. } | Self::OtherContent { .. } | Self::Malformed { .. } => true,
             Self::NoLayout { .. }
+            | Self::Archive(_)
+            | Self::Incomplete { .. }
             | Self::Unreadable { .. }
             | Self::NoFile(_)
             | Self::TooMany { .. }

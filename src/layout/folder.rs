@@ -29,6 +29,9 @@ impl Folder {
             path: name.to_owned(),
             source,
         })?;
+        if path.is_file() {
+            return Err(LayoutError::Archive(name.to_owned()));
+        }
         Ok(Self {
             name: name.to_owned(),
             path,

@@ -12,12 +12,16 @@ mod folder;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::domain::{Algorithm, Descriptor, Digest, DigestTag, Manifest, ManifestError, MediaType};
+use crate::domain::{
+    Algorithm, Descriptor, Digest, DigestTag, Manifest, ManifestError, ManifestKind, MediaType,
+};
 use document::{media_type, referrer};
+use error::first_of;
 use folder::{Folder, place};
 
 pub use error::LayoutError;
@@ -82,7 +86,8 @@ impl Layout {
         &self.folder.name
     }
 
-    /// Returns the image with the name `tag`; without `tag`, the only image.
+    /// Returns the image with the name `tag`; without `tag`, the only image, or the only one with a name. `oras` lists the
+    /// parts of an index without names beside it.
     pub fn image(&self, tag: Option<&str>) -> Result<&Descriptor, LayoutError> {
         if let Some(tag) = tag {
             return self.named(tag).ok_or_else(|| LayoutError::NoImage {
@@ -95,17 +100,62 @@ impl Layout {
         if images.len() > 1 {
             images.retain(|image| !self.is_referrer(image));
         }
-        // One image may have several names.
-        let first = images.first().map(|first| &first.digest);
-        if images.iter().all(|image| Some(&image.digest) == first)
-            && let Some(image) = images.first()
-        {
-            return Ok(image);
-        }
-        Err(LayoutError::ManyImages {
+        let with_name = images.iter().copied().filter(|image| has_name(image));
+        let with_name: Vec<&Descriptor> = with_name.collect();
+        let only = only_image(&images).or_else(|| only_image(&with_name));
+        only.ok_or_else(|| LayoutError::ManyImages {
             folder: self.folder.name.clone(),
             images: self.names(),
         })
+    }
+
+    /// Returns the error that names the images of `index` that the folder lacks, if `digest` is one of them or part of one
+    /// (`parent`). `None` if the folder does not contain the index.
+    #[must_use]
+    pub fn incomplete(
+        &self,
+        index: &Manifest,
+        digest: &Digest,
+        parent: Option<&Digest>,
+    ) -> Option<LayoutError> {
+        self.blob(index.digest()).ok()??;
+        let lacked = |child| Some((child, self.lacked_part(child)?));
+        let missing: Vec<(&Descriptor, Digest)> =
+            index.children().iter().filter_map(lacked).collect();
+        let is_it = |child: &Descriptor| child.digest == *digest || Some(&child.digest) == parent;
+        missing.iter().find(|(child, _)| is_it(child))?;
+        let (attestations, images): (Vec<_>, Vec<_>) = missing
+            .into_iter()
+            .partition(|(child, _)| child.attests().is_some());
+        let named = if images.is_empty() {
+            attestations
+        } else {
+            images
+        };
+        let texts = named
+            .into_iter()
+            .map(|(child, lacked)| missing_text(child, &lacked));
+        Some(LayoutError::Incomplete {
+            folder: self.folder.name.clone(),
+            index: index.digest().clone(),
+            missing: first_of(texts),
+        })
+    }
+
+    /// Returns the digest of a child of an index if the folder lacks it, or that of its first config or layer that the
+    /// folder lacks.
+    fn lacked_part(&self, child: &Descriptor) -> Option<Digest> {
+        let is_lacked = |digest: &Digest| matches!(self.blob(digest), Ok(None));
+        if is_lacked(&child.digest) {
+            return Some(child.digest.clone());
+        }
+        let manifest = self.manifest(&child.digest).ok()??;
+        let ManifestKind::Image { config, layers, .. } = manifest.kind() else {
+            return None;
+        };
+        let mut parts = iter::once(&**config).chain(layers);
+        let lacked = parts.find(|part| !part.is_foreign() && is_lacked(&part.digest));
+        lacked.map(|part| part.digest.clone())
     }
 
     /// Returns the entries that are images and belong to no other image.
@@ -202,6 +252,32 @@ impl Layout {
             name.unwrap_or_else(|| entry.digest.to_string())
         };
         self.images().map(name).collect()
+    }
+}
+
+/// Returns the image of these entries, if all are of one. One image may have several names.
+fn only_image<'a>(entries: &[&'a Descriptor]) -> Option<&'a Descriptor> {
+    let first = *entries.first()?;
+    let is_only = entries.iter().all(|entry| entry.digest == first.digest);
+    is_only.then_some(first)
+}
+
+fn has_name(entry: &Descriptor) -> bool {
+    let name = entry.annotations.get(NAME);
+    name.is_some_and(|name| !name.is_empty())
+}
+
+/// Names a child of an index, and its part that is missing.
+fn missing_text(child: &Descriptor, lacked: &Digest) -> String {
+    let part = if child.digest == *lacked {
+        String::new()
+    } else {
+        format!(" without `{lacked}`")
+    };
+    let digest = &child.digest;
+    match &child.platform {
+        Some(platform) if !platform.is_unknown() => format!("{platform} (`{digest}`{part})"),
+        Some(_) | None => format!("`{digest}`{part}"),
     }
 }
 

@@ -74,6 +74,84 @@ fn image_is_found_by_its_tag_or_as_the_only_one() {
 }
 
 #[test]
+fn only_image_with_a_name_is_the_image() {
+    let (name, same) = (json!({NAME: "v1"}), json!({NAME: "latest"}));
+    let parts = || vec![entry("one", &Value::Null), entry("two", &json!({NAME: ""}))];
+    for names in [vec![name.clone()], vec![name.clone(), same]] {
+        let mut entries = parts();
+        entries.extend(names.iter().map(|name| entry("index", name)));
+        let layout = open(&folder(&entries)).unwrap();
+        assert_eq!(image_of(&layout, None).unwrap(), Digest::of(b"index"));
+        assert_eq!(image_of(&layout, Some("v1")), image_of(&layout, None));
+    }
+    let mut both = parts();
+    both.extend([entry("index", &name), entry("other", &json!({NAME: "v2"}))]);
+    for entries in [parts(), both] {
+        assert!(image_of(&open(&folder(&entries)).unwrap(), None).is_err());
+    }
+}
+
+#[test]
+fn missing_images_of_an_index_are_named() {
+    let folder = folder(&[]);
+    let config = put(&folder, b"{}");
+    let part = |digest: &Digest| json!({"mediaType": "application/x", "digest": digest, "size": 2});
+    let image = |layer: &Digest| {
+        json!({"mediaType": OCI_MANIFEST, "config": part(&config), "layers": [part(layer)]})
+            .to_string()
+    };
+    let lost_layer = Digest::of(b"lost layer");
+    let whole = put(&folder, image(&config).as_bytes());
+    let half = put(&folder, image(&lost_layer).as_bytes());
+    let lost = Digest::of(b"lost");
+    let attestation = Digest::of(b"attestation");
+    let child = |digest: &Digest, platform: [&str; 2]| {
+        json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1,
+            "platform": {"os": platform[0], "architecture": platform[1]}})
+    };
+    let mut attests = child(&attestation, ["unknown", "unknown"]);
+    attests["annotations"] = json!({
+        "vnd.docker.reference.type": "attestation-manifest",
+        "vnd.docker.reference.digest": lost,
+    });
+    let of = |children: &[Value]| {
+        let index = json!({"schemaVersion": 2, "manifests": children}).to_string();
+        Manifest::parse(index.into_bytes(), MediaType::OciIndex).unwrap()
+    };
+    let index = of(&[
+        child(&whole, ["linux", "amd64"]),
+        child(&half, ["linux", "s390x"]),
+        child(&lost, ["linux", "arm64"]),
+        attests.clone(),
+    ]);
+    let layout = open(&folder).unwrap();
+    let text = |index: &Manifest, digest, parent| {
+        let error = layout.incomplete(index, digest, parent)?;
+        Some(error.to_string())
+    };
+    assert_eq!(text(&index, &lost, None), None, "the index is not there");
+    put(&folder, index.bytes());
+    let wanted = format!(
+        "`images` lacks images of the index `{}`: linux/s390x (`{half}` without `{lost_layer}`), linux/arm64/v8 (`{lost}`)",
+        index.digest()
+    );
+    for (digest, parent) in [
+        (&lost, None),
+        (&lost_layer, Some(&half)),
+        (&attestation, None),
+    ] {
+        assert_eq!(text(&index, digest, parent).as_ref(), Some(&wanted));
+    }
+    // Content of something else, such as a referrer, is another error.
+    let other = Digest::of(b"other");
+    assert_eq!(text(&index, &other, Some(&whole)), None);
+    let index = of(&[child(&whole, ["linux", "amd64"]), attests]);
+    put(&folder, index.bytes());
+    let text = text(&index, &attestation, None).unwrap();
+    assert!(text.ends_with(&format!(": `{attestation}`")), "{text}");
+}
+
+#[test]
 fn what_belongs_to_an_image_is_no_second_image() {
     let hex = Digest::of(b"one").hex().to_owned();
     let kind = |word: &str| json!({KIND: format!("dev.cosignproject.cosign/{word}")});
@@ -169,6 +247,13 @@ fn manifest_without_a_media_type_is_what_its_fields_say() {
 fn what_is_no_layout_is_said_to_be_none() {
     let missing = Layout::open(Path::new("/there/is/nothing"), "images").unwrap_err();
     assert_eq!(missing.to_string(), "could not read `images`");
+    let archive = tempfile::NamedTempFile::new().unwrap();
+    let archive = Layout::open(archive.path(), "image.tar").unwrap_err();
+    assert!(matches!(archive, LayoutError::Archive(_)), "{archive}");
+    assert_eq!(
+        archive.to_string(),
+        "`image.tar` is a file, not a folder; an archive must be unpacked: `mkdir FOLDER && tar -xf ARCHIVE -C FOLDER`, then give `oci:FOLDER`"
+    );
     for (file, content, wanted) in [
         (
             "oci-layout",

@@ -457,6 +457,53 @@ fn folder(pipeline: &Pipeline, action: Action, index: &str, extra: &[String]) ->
 }
 
 #[test]
+fn only_named_image_of_a_folder_is_the_source() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.create();
+    let world = &pipeline.world;
+    // `oras cp --to-oci-layout` lists the parts of an index too, without names.
+    let mut named = descriptor(world, &index);
+    named["annotations"] = json!({"org.opencontainers.image.ref.name": "v1"});
+    let parts = [&world.amd64.digest, &world.arm64.digest].map(|part| descriptor(world, part));
+    let list = json!({"schemaVersion": 2, "manifests": [parts[0], named, parts[1]]});
+    let publish = folder(&pipeline, pipeline.publish("oci:images"), &index, &[]);
+    let publish = publish.file("images/index.json", list.to_string());
+    assert_eq!(publish.succeed().output("digest"), index);
+}
+
+#[test]
+fn missing_platforms_of_a_folder_are_named_at_once() {
+    let pipeline = Pipeline::new();
+    let (_, index) = pipeline.create();
+    let arm64 = &pipeline.world.arm64.digest;
+    let publish = folder(&pipeline, pipeline.publish("oci:images"), &index, &[]);
+    let lost = format!("images/blobs/sha256/{}", &arm64["sha256:".len()..]);
+    std::fs::remove_file(publish.workspace().join(lost)).unwrap();
+    let failed = publish.end_with(1);
+    failed.says(&[
+        &format!("`images` lacks images of the index `{index}`: linux/arm64/v8 (`{arm64}`)"),
+        "docker pull --platform",
+    ]);
+    failed.does_not_say(&["it is not visible yet"]);
+    assert!(!pipeline.target.tags(TARGET).contains_key("v1"));
+}
+
+#[test]
+fn archive_is_refused_with_the_command_that_unpacks_it() {
+    let pipeline = Pipeline::new();
+    for source in ["oci:image.tar", "oci:image.tar:v1"] {
+        let publish = pipeline.publish(source).file("image.tar", "ustar");
+        let refused = publish.end_with(2);
+        refused.says(&[
+            "`image.tar` is a file",
+            "an archive must be unpacked: ",
+            "tar -xf",
+        ]);
+    }
+    assert_eq!(pipeline.writes_there(), [""; 0]);
+}
+
+#[test]
 fn signatures_in_a_folder_are_checked_before_a_byte_is_written() {
     let pipeline = Pipeline::new();
     let (_, index) = pipeline.create();

@@ -418,12 +418,14 @@ impl<'a> Copier<'a> {
         position: Position<'_>,
     ) -> Result<Rc<FoundManifest>, CopyError> {
         let read = || self.read(digest, position.from);
+        // The content of a folder does not change.
+        let may_appear = position.from.iter().any(|source| source.may_change());
         let found = match position.if_absent {
-            IfAbsent::Retry => {
+            IfAbsent::Retry if may_appear => {
                 let what = digest.to_string();
                 self.context.until_present(&what, read).await?
             }
-            IfAbsent::Skip => read().await?,
+            IfAbsent::Retry | IfAbsent::Skip => read().await?,
         };
         let found = found.map(|manifest| Rc::new(FoundManifest::new(manifest)));
         found.ok_or_else(|| not_at_source(digest, position))

@@ -43,7 +43,7 @@ pub(crate) fn refusal_hint(error: &RegistryError) -> Option<String> {
             owner_text(error, refusal),
             error.repository().path()
         )),
-        404 if refusal.codes.is_empty() => Some(format!(
+        404 if refusal.codes.is_empty() && error.is_from_registry() => Some(format!(
             "check that `{host}` is the right registry{}",
             owner_text(error, refusal)
         )),
@@ -77,7 +77,7 @@ fn unexplained_hint(error: &RegistryError) -> String {
 /// does not exist.
 fn owner_text(error: &RegistryError, refusal: &ErrorResponse) -> String {
     let owner = error.repository().path().split_once('/');
-    match owner.filter(|_| refusal.codes.is_empty()) {
+    match owner.filter(|_| refusal.codes.is_empty() && error.is_from_registry()) {
         Some((owner, _)) => {
             format!(", and that the owner or organisation `{owner}` exists there")
         }

@@ -428,6 +428,12 @@ impl RegistryError {
         self.kind.refusal()
     }
 
+    /// True if the registry itself sent the error response, rather than its storage or its token server.
+    #[must_use]
+    pub fn is_from_registry(&self) -> bool {
+        matches!(&self.kind, RegistryErrorKind::Refused { host, .. } if host == self.host().api())
+    }
+
     /// Returns the HTTP status of the error response.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

@@ -218,6 +218,16 @@ fn owner_that_does_not_exist_is_named() {
         at.registry_error(404, "NAME_UNKNOWN", "no")
     });
     outcome.does_not_say(&[owner]);
+    // The registry has a config that its storage lacks.
+    let (world, storage) = (World::new(), World::new());
+    let absent = Fault::on("*", "*").times(u32::MAX);
+    storage.registry().fault(bare(absent));
+    let address = format!("http://{}/config", storage.registry().address());
+    let moved = Fault::on("GET", "*/blobs/*").times(u32::MAX);
+    world.registry().fault(moved.redirect(307, &address));
+    let outcome = world.create().end_with(1);
+    outcome.says(&["(Not found.)"]);
+    outcome.does_not_say(&["right registry", owner]);
 }
 
 #[test]

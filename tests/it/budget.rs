@@ -134,22 +134,34 @@ fn a_copy_takes_no_more_turns_than_one_step_needs_the_other() {
         let source = format!("{}:source", pipeline.world.image());
         let tag = pipeline.world.create().input("digests", &index);
         tag.input("tags", "source").succeed();
-        let publish = Action::new("publish").input("source", &source);
-        let publish = publish.input("tags", pipeline.there("v1"));
-        let elsewhere = pipeline.target.repository("prod/verified");
-        let verified = pipeline.checked(&source).input("recursive", "false");
-        let verified = verified.input("moving-tags", "");
-        let verified = verified.input("tags", format!("{elsewhere}:v1"));
         let registries = [pipeline.world.registry(), &pipeline.target];
-        let runs = [&publish, &publish, &verified, &verified];
-        let found = runs.map(|publish| turns_at(&registries, publish));
+        let asked_plain = usize::from(pipeline.target.transport().is_tls());
+        let most = [first_most, again_most, first_most + 4, again_most + 5];
+        let most = most.map(|most| most + asked_plain);
+        let mut found = [usize::MAX; 4];
+        // A busy machine starts some requests late, which looks like more turns, and never like fewer.
+        for attempt in 0..4 {
+            let tag = |name: &str| {
+                let name = format!("prod/{name}{attempt}");
+                format!("{}:v1", pipeline.target.repository(&name))
+            };
+            let publish = Action::new("publish").input("source", &source);
+            let publish = publish.input("tags", tag("plain"));
+            let verified = pipeline.checked(&source).input("recursive", "false");
+            let verified = verified.input("moving-tags", "");
+            let verified = verified.input("tags", tag("verified"));
+            let runs = [&publish, &publish, &verified, &verified];
+            for (found, publish) in found.iter_mut().zip(runs) {
+                *found = turns_at(&registries, publish).min(*found);
+            }
+            if found.iter().zip(most).all(|(found, most)| *found <= most) {
+                break;
+            }
+        }
         let [first, again, first_verified, again_verified] = found;
         eprintln!(
             "{first} turns of a first copy, {again} of another; {first_verified} and {again_verified} verified"
         );
-        let asked_plain = usize::from(pipeline.target.transport().is_tls());
-        let most = [first_most, again_most, first_most + 4, again_most + 5];
-        let most = most.map(|most| most + asked_plain);
         assert!(
             found.iter().zip(most).all(|(found, most)| *found <= most),
             "{from:?} to {to:?}: {found:?} and not {most:?}"

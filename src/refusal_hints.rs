@@ -6,6 +6,9 @@ use crate::registry::{ErrorResponse, Operation, RegistryError};
 /// The input that makes an OCI index of the children.
 const OCI: &str = "media-type: oci";
 
+/// Harbor's code for a policy of a project that forbids to pull an image, sent with 412.
+const POLICY_VIOLATION: &str = "PROJECTPOLICYVIOLATION";
+
 /// Returns advice for a tag that the registry does not let change.
 pub(crate) fn immutable_hint(error: &RegistryError) -> Option<String> {
     if !error.is_immutable_tag() {
@@ -35,6 +38,9 @@ pub(crate) fn refusal_hint(error: &RegistryError) -> Option<String> {
     if error.lacks_parts() {
         return Some(missing_part_hint(error));
     }
+    if refusal.codes.iter().any(|code| code == POLICY_VIOLATION) {
+        return Some(policy_hint(error, refusal));
+    }
     let is_manifest = error.operation() == Operation::Write;
     match refusal.status {
         400 if is_manifest && refusal.has_no_reason() => Some(unexplained_hint(error)),
@@ -57,6 +63,21 @@ pub(crate) fn refusal_hint(error: &RegistryError) -> Option<String> {
             "`{host}` does not accept Docker media types: use `{OCI}`, and build OCI images, because the children keep their types (`oci-mediatypes=true` in the outputs of docker/build-push-action)"
         )),
         _ => None,
+    }
+}
+
+/// Advice for an image that a policy of Harbor's project does not let be pulled. Source: `SkipPolicyChecking` in
+/// `src/server/middleware/util/util.go`, and the setting of its core in later versions.
+fn policy_hint(error: &RegistryError, refusal: &ErrorResponse) -> String {
+    let host = error.host();
+    if refusal.message.contains("not signed") {
+        format!(
+            "the project in `{host}` lets only signed images be pulled. Signing needs credentials that may push there; later versions of Harbor also need the setting `CONTENT_TRUST_LEGACY_SIGNER_PULL_ENABLED=true` of their core"
+        )
+    } else {
+        format!(
+            "a policy of the project in `{host}` does not let this image be pulled, by anyone: see its configuration there, such as the limit on vulnerabilities"
+        )
     }
 }
 

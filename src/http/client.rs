@@ -12,6 +12,14 @@ use super::{
     TransportError, TransportErrorKind,
 };
 
+/// The name of this program in requests. A project of Harbor that only lets signed images be pulled lets those who may
+/// push read an unsigned one if this contains `cosign`: they have to sign it. Source: `SkipPolicyChecking` in Harbor's
+/// `src/server/middleware/util/util.go`.
+const AGENT: &str = concat!(
+    "manifest-seal/",
+    env!("CARGO_PKG_VERSION"),
+    " (cosign-compatible)"
+);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// HTTP/2: the interval between PINGs on a connection with open requests. Without PINGs, every retry would use a
 /// connection whose other end is dead.
@@ -69,7 +77,7 @@ impl Client {
             .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
             .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .http2_max_header_list_size(HEADERS_MAX_BYTES)
-            .user_agent(concat!("manifest-seal/", env!("CARGO_PKG_VERSION")))
+            .user_agent(AGENT)
             .dns_resolver(Arc::new(names.clone()))
             .no_proxy()
             .proxy(proxies.chooser())

@@ -3,7 +3,7 @@
 use sandbox::{Fault, Kind, Options, Referrers, Trigger};
 use serde_json::json;
 
-use crate::support::{MANIFEST, Outcome, REPOSITORY, World};
+use crate::support::{MANIFEST, Outcome, Pipeline, REPOSITORY, World};
 
 /// The pattern of a push by digest.
 const BY_DIGEST: &str = "*/manifests/sha256:*";
@@ -396,4 +396,49 @@ fn repository_in_upper_case_is_offered_in_lower_case() {
     ]);
     let action = world.create().input("tags", "ghcr.io/Octo-Org/App:V1");
     action.end_with(2).says(&["`ghcr.io/octo-org/app`"]);
+}
+
+/// Harbor says this of an image that its project does not let be pulled.
+#[test]
+fn policy_of_a_project_is_told_as_such() {
+    for (message, wanted) in [
+        (
+            "The image is not signed by cosign.",
+            "CONTENT_TRUST_LEGACY_SIGNER_PULL_ENABLED=true",
+        ),
+        (
+            "current image with 3 vulnerabilities cannot be pulled due to configured policy",
+            "such as the limit on vulnerabilities",
+        ),
+    ] {
+        let outcome = refused("GET", BY_DIGEST, |at| {
+            at.registry_error(412, "PROJECTPOLICYVIOLATION", message)
+        });
+        outcome.says(&[message, wanted]);
+        assert!(!outcome.log.contains(AGAIN), "{}", outcome.log);
+    }
+}
+
+/// Registries need not have a layer that is available elsewhere.
+#[test]
+fn layer_that_is_left_at_its_address_is_a_warning() {
+    const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    let pipeline = Pipeline::new();
+    let world = &pipeline.world;
+    let (_, bytes) = world
+        .registry()
+        .manifest(REPOSITORY, &world.amd64.digest)
+        .unwrap();
+    let mut image: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let digest = format!("sha256:{}", "d".repeat(64));
+    let url = "https://elsewhere.example/layer";
+    let layer = json!({"mediaType": FOREIGN, "digest": digest, "size": 7, "urls": [url]});
+    image["layers"].as_array_mut().unwrap().push(layer);
+    let registry = world.registry();
+    let image = registry.push_raw(REPOSITORY, None, MANIFEST, image.to_string().as_bytes());
+    let published = pipeline.publish(&world.at(&image)).succeed();
+    let warning = format!(
+        "::warning::the layer `{digest}` is not copied, because no source has it: a pull gets it from `{url}`"
+    );
+    published.says(&[&warning]);
 }

@@ -29,6 +29,8 @@ const COPIES_MAX: usize = 32;
 /// The size up to which blobs of an image that is new to the destination are copied without a check. Copying such a
 /// blob takes no longer than the check.
 const UNCHECKED_MAX_BYTES: u64 = 64 * 1024;
+/// The maximum length of an address in a warning.
+const ADDRESS_SHOWN_LETTERS: usize = 200;
 
 /// Copies images and indexes into one repository. Each manifest and blob is copied once, even if several tasks request
 /// it at the same time.
@@ -583,7 +585,10 @@ impl<'a> Copier<'a> {
         }
         match first_error {
             Some(error) => Err(error),
-            None if blob.is_foreign() => Ok(()),
+            None if blob.is_foreign() => {
+                self.context.events.warn(left_at_its_addresses(blob));
+                Ok(())
+            }
             None => Err(not_at_source(&blob.digest, position)),
         }
     }
@@ -616,10 +621,26 @@ impl<'a> Copier<'a> {
         let is_new = self.failed.borrow_mut().insert(source.name());
         if is_new && self.from.len() > 1 {
             let (name, why) = (source.name(), chain_text(error));
+            // No warning: another source supplies the content, or the run fails and reports the error.
             let text = format!("`{name}` is tried last from now on: {why}");
-            self.context.events.warn(text);
+            self.context.events.info(text);
         }
     }
+}
+
+/// Returns a warning about a layer that no source has.
+fn left_at_its_addresses(blob: &Descriptor) -> String {
+    let place = match blob.urls.first() {
+        Some(url) => {
+            // Anyone may have written the address.
+            let url = url.chars().filter(|letter| !letter.is_control());
+            let url: String = url.take(ADDRESS_SHOWN_LETTERS).collect();
+            format!("a pull gets it from `{url}`")
+        }
+        None => "the image names no address of it".to_owned(),
+    };
+    let digest = &blob.digest;
+    format!("the layer `{digest}` is not copied, because no source has it: {place}")
 }
 
 fn not_at_source(digest: &Digest, position: Position<'_>) -> CopyError {

@@ -6,6 +6,25 @@ use super::*;
 use crate::domain::Digest;
 use crate::http::Timeouts;
 
+/// Harbor looks for this word in requests of those who sign.
+#[tokio::test]
+async fn every_request_names_a_client_that_signs() {
+    let server = Server::start(|_| index_reply()).await;
+    let bench = Bench::nobody(1);
+    let read = bench
+        .registry
+        .manifest(&repository(&server, "o/r"), &tag("v1"));
+    assert!(read.await.unwrap().is_some());
+    for seen in server.seen() {
+        let agent = seen.headers.iter().find(|(name, _)| name == "user-agent");
+        let (_, agent) = agent.unwrap();
+        assert!(
+            agent.starts_with("manifest-seal/") && agent.contains("cosign"),
+            "{agent}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn identity_token_is_exchanged_by_post() {
     let server = guarded(
